@@ -1,0 +1,1 @@
+"""The model zoo: builds and exports SavedModels."""

@@ -1,0 +1,1 @@
+"""Where a configuration goes: the Backend protocol and its adapters."""

@@ -1,0 +1,160 @@
+"""Recommendation and Decision: what would be chosen and why; what the loop did, or why it did nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from service.domain.histogram import Interval
+from service.domain.serving_config import ServingConfig
+from service.domain.workload import Workload
+
+
+class Mode(StrEnum):
+    """How much the loop may do for a model."""
+
+    OFF = "off"
+    """Observe only."""
+    RECOMMEND = "recommend"
+    """Say what it would do; never touch the server."""
+    AUTO = "auto"
+    """Reconfigure the server."""
+
+
+class Intent(StrEnum):
+    """Why a policy names a configuration."""
+
+    EXPLORE = "explore"
+    """To learn: it may be better than what is known."""
+    EXPLOIT = "exploit"
+    """Because it is the best known."""
+    STAY = "stay"
+    """The incumbent is the best choice."""
+
+
+class Action(StrEnum):
+    """What the loop did. Bounded: used as a metric label."""
+
+    HOLD = "hold"
+    """Nothing, for a reason."""
+    RECOMMEND = "recommend"
+    """Wrote down what it would do."""
+    APPLY = "apply"
+    """Put a configuration in force."""
+    VERIFY = "verify"
+    """Judged the configuration just applied and kept it."""
+    ROLLBACK = "rollback"
+    """Returned to the last known good."""
+    MANUAL = "manual"
+    """A person set the configuration."""
+
+
+class Reason(StrEnum):
+    """Why. Bounded: used as a metric label; the decision's ``explanation`` says it in a sentence."""
+
+    SLO_VIOLATED = "slo_violated"
+    IMPROVEMENT = "improvement"
+    EXPLORATION = "exploration"
+    LOAD_CHANGED = "load_changed"
+    INCUMBENT_BEST = "incumbent_best"
+    VERIFIED = "verified"
+    WORSE_THAN_BEFORE = "worse_than_before"
+    USER = "user"
+    MODE_OFF = "mode_off"
+    MODE_RECOMMEND = "mode_recommend"
+    WINDOW_NOT_READY = "window_not_ready"
+    NO_TRAFFIC = "no_traffic"
+    NOT_STATIONARY = "not_stationary"
+    METRICS_MISSING = "metrics_missing"
+    DWELL = "dwell"
+    SWITCH_BUDGET_SPENT = "switch_budget_spent"
+    BUDGET_BURNING = "budget_burning"
+    AGENT_UNREACHABLE = "agent_unreachable"
+    APPLY_FAILED = "apply_failed"
+    INFEASIBLE = "infeasible"
+    CONFIG_CHANGED_OUTSIDE = "config_changed_outside"
+    RECONCILED = "reconciled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """What a policy would choose and why.
+
+    Attributes:
+        config: The configuration it names.
+        intent: To learn, to profit, or to stay.
+        explanation: Why, in a sentence.
+        workload: The load it is meant for.
+        predicted_tail: Predicted latency at the objective's percentile, seconds; None while nothing is known.
+        confidence: 0 (a guess) … 1 (measured often and lately).
+        acceptable: For each knob the lowest and highest value that, the others unchanged, is predicted to be about as
+            good. Missing knobs are unknown.
+    """
+
+    config: ServingConfig
+    intent: Intent
+    explanation: str
+    workload: Workload
+    predicted_tail: Interval | None = None
+    confidence: float = 0.0
+    acceptable: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "config": self.config.to_dict(),
+            "intent": self.intent.value,
+            "explanation": self.explanation,
+            "workload": self.workload.to_dict(),
+            "predicted_tail": self.predicted_tail.to_dict() if self.predicted_tail else None,
+            "confidence": self.confidence,
+            "acceptable": {name: list(limits) for name, limits in self.acceptable.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Recommendation:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(
+            config=ServingConfig.from_dict(raw["config"]),
+            intent=Intent(raw["intent"]),
+            explanation=raw["explanation"],
+            workload=Workload.from_dict(raw["workload"]),
+            predicted_tail=Interval.from_dict(raw["predicted_tail"]) if raw["predicted_tail"] else None,
+            confidence=raw["confidence"],
+            acceptable={name: (low, high) for name, (low, high) in raw["acceptable"].items()},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the loop did at one moment, or why it did nothing.
+
+    Attributes:
+        decided_at: Unix time, seconds.
+        model: Name of the model.
+        mode: The mode in which it was taken.
+        action: What was done.
+        reason: Why, as a code.
+        explanation: Why, as a sentence for people.
+        config_before: In force before; None where the agent could not be asked.
+        config_after: In force afterwards; equal to ``config_before`` when nothing was done.
+        generation: Generation in force afterwards, where known.
+        recommendation: What the policy said, where it was asked.
+        inputs: What else went in (window summary, gate states), JSON-ready.
+        id: Given by the store; None before it is stored.
+    """
+
+    decided_at: float
+    model: str
+    mode: Mode
+    action: Action
+    reason: Reason
+    explanation: str
+    config_before: ServingConfig | None = None
+    config_after: ServingConfig | None = None
+    generation: int | None = None
+    recommendation: Recommendation | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    id: int | None = None

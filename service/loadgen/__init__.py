@@ -1,0 +1,1 @@
+"""Open-loop load: arrival processes, traces, gRPC and REST clients, honest latencies."""

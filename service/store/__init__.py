@@ -1,0 +1,1 @@
+"""What is remembered: observations, decisions, incumbents, in SQLite or PostgreSQL."""

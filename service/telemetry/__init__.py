@@ -1,0 +1,1 @@
+"""What is measured: scraping, windows, our own metrics."""
