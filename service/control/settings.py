@@ -1,0 +1,233 @@
+"""Settings of the control loop: what they mean, their unit, and why this default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from service.domain.decision import Mode
+from service.domain.slo import Slo
+
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", max_length=2048)]
+"""An absolute http or https URL, kept as it was written."""
+
+
+class Settings(BaseModel):
+    """Base of all settings here: immutable, and an unknown name is an error rather than ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SloSettings(Settings):
+    """The objective of a model, as written in a settings file."""
+
+    bound_seconds: float = Field(
+        description="Latency that must not be exceeded, in seconds. No default: only the owner of the service knows it."
+    )
+    percentile: float = Field(
+        default=0.99,
+        description="Which percentile is held against the bound, as a fraction. 0.99 is what most objectives name.",
+    )
+    target_ratio: float = Field(
+        default=0.99,
+        description="Share of requests (fraction) that must be answered within the bound; the rest is the error "
+        "budget. 0.99 says the same as p99.",
+    )
+
+    @model_validator(mode="after")
+    def _in_range(self) -> Self:
+        self.to_slo()
+        return self
+
+    def to_slo(self) -> Slo:
+        """The domain's word for it."""
+        return Slo(self.bound_seconds, self.percentile, self.target_ratio)
+
+
+class ModelSettings(Settings):
+    """One model that this service steers, and where its server is."""
+
+    name: str = Field(min_length=1, max_length=200, description="Name of the model, as its server calls it.")
+    agent_url: HttpUrl = Field(
+        description="Root of the node's agent API, such as http://127.0.0.1:8600. No default: nodes differ."
+    )
+    metrics_url: HttpUrl = Field(
+        description="Full URL of the server's Prometheus text, such as "
+        "http://127.0.0.1:8501/monitoring/prometheus/metrics. No default: nodes differ."
+    )
+    slo: SloSettings = Field(
+        description="The objective to start with. One that was set through the API since is remembered and wins."
+    )
+    mode: Mode = Field(
+        default=Mode.RECOMMEND,
+        description="How much may be done to start with: off, recommend or auto. recommend touches nothing until the "
+        "owner has seen what it would do. One that was set through the API since is remembered and wins.",
+    )
+    bounds: dict[str, tuple[int, int]] = Field(
+        default_factory=dict,
+        description="Lowest and highest allowed value for a knob, in the knob's own unit. Empty: what the node supports.",
+    )
+    pinned: dict[str, int] = Field(
+        default_factory=dict,
+        description="Knobs that must keep one value, in the knob's own unit. Empty: every knob may change.",
+    )
+
+
+class LoopSettings(Settings):
+    """How the loop watches, judges and acts. The same for all models."""
+
+    scrape_interval_seconds: float = Field(
+        default=0.5,
+        gt=0,
+        le=60,
+        description="Time between two readings of a server's metrics, seconds. 0.5 makes a violation visible within "
+        "a second and costs a few milliseconds of one core.",
+    )
+    scrape_timeout_seconds: float = Field(
+        default=2.0, gt=0, le=60, description="Longest wait for the metrics, seconds. Loopback and LAN answer in < 0.1."
+    )
+    metrics_stale_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        le=3600,
+        description="Age of the newest reading, seconds, from which metrics count as missing. Several readings may "
+        "fail before that, so that one lost packet is not an event.",
+    )
+    window_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        le=3600,
+        description="Shortest stretch that is judged, seconds; a certain violation is judged earlier. 5 holds several "
+        "hundred requests at 100 a second, enough for a p99.",
+    )
+    max_window_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        le=7200,
+        description="Longest stretch to wait for certainty when the tail lies too near the bound, seconds. Three "
+        "windows narrow the interval by 1.7 times; more would only react later.",
+    )
+    min_requests: int = Field(
+        default=200,
+        ge=20,
+        le=1_000_000,
+        description="Fewest requests a window needs. Below 200 a p99 rests on fewer than two requests.",
+    )
+    blanking_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        le=600,
+        description="Time after a switch that no window counts, seconds. A hot switch settles within a second.",
+    )
+    confidence: float = Field(
+        default=0.9,
+        gt=0.5,
+        lt=1,
+        description="Confidence (fraction) of the tail's interval. At 0.9 one verdict in ten that is called certain "
+        "may be wrong, and the next window corrects it; more would double the time to react.",
+    )
+    load_change_ratio: float = Field(
+        default=0.25,
+        gt=0,
+        le=10,
+        description="Relative change of rate or request size that makes it another load (fraction). Below a quarter "
+        "the best configuration rarely changes.",
+    )
+    min_improvement_ratio: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Least predicted gain in tail latency (fraction) for which a switch is made while the objective "
+        "is met. Less is not worth the switch, and would oscillate in the noise.",
+    )
+    min_dwell_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        le=86_400,
+        description="Shortest time between two switches while the objective is met, seconds; while it is violated one "
+        "judged window is enough. 30 leaves time to verify and keeps the cost of switching below a few percent.",
+    )
+    max_switches_per_hour: int = Field(
+        default=60,
+        ge=0,
+        le=3600,
+        description="Switches allowed in any hour; returning to a safer configuration and a person's own are counted "
+        "but never refused. 60 lets a cold start search for some minutes and then settle.",
+    )
+    reserved_switches: int = Field(
+        default=5,
+        ge=0,
+        le=3600,
+        description="How many of those are kept for the best known configuration: exploration stops when no more are "
+        "left. 5 follows some changes of load for the rest of the hour.",
+    )
+    verify_timeout_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        le=86_400,
+        description="Longest wait for a verdict on a new configuration, seconds; after that (no traffic) it is kept "
+        "unverified. 60 covers blanking and the longest window four times.",
+    )
+    agent_timeout_seconds: float = Field(
+        default=5.0, gt=0, le=300, description="Longest wait for an agent to say what is in force, seconds."
+    )
+    apply_timeout_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="Longest wait for a configuration to be in force, seconds. Loading and warming a large model "
+        "takes tens of seconds; the old configuration serves meanwhile.",
+    )
+    agent_read_interval_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        le=600,
+        description="Time between two questions what is in force, seconds, besides the one before each judgement. "
+        "Finds changes from outside.",
+    )
+    max_backoff_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Longest pause between attempts to reach something that fails, seconds; pauses double up to it. "
+        "30 is found soon after a repair and does not hammer a node in trouble.",
+    )
+    quarantine_seconds: float = Field(
+        default=900.0,
+        ge=0,
+        le=604_800,
+        description="How long a configuration that did not become ready in time is not tried again, seconds. 15 "
+        "minutes outlast most disturbances of a node.",
+    )
+    hold_repeat_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        le=86_400,
+        description="How often an unchanged reason for doing nothing is written to the history, seconds. The status "
+        "always shows the present one; 5 minutes keep the history readable.",
+    )
+    replay_limit: int = Field(
+        default=2000,
+        ge=0,
+        le=100_000,
+        description="How many of the newest observations a restart learns from again (count). Older ones add little, "
+        "and replay should take seconds.",
+    )
+    retention_days: float = Field(
+        default=30.0, gt=0, le=3650, description="How long observations and decisions are kept, days. One month of why."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.max_window_seconds < self.window_seconds:
+            raise ValueError(
+                f"max_window_seconds ({self.max_window_seconds}) must not be less than window_seconds "
+                f"({self.window_seconds})"
+            )
+        if self.metrics_stale_seconds < 2 * self.scrape_interval_seconds:
+            raise ValueError(
+                f"metrics_stale_seconds ({self.metrics_stale_seconds}) must be at least twice scrape_interval_seconds "
+                f"({self.scrape_interval_seconds}), or every reading is stale"
+            )
+        return self

@@ -1,0 +1,240 @@
+"""Supervisor: one independent loop a model; the one door through which API and CLI ask and command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import structlog
+
+from service.backends.agent_backend import AgentBackend
+from service.control.loop import ModelLoop, PolicyFactory
+from service.control.settings import LoopSettings, ModelSettings
+from service.control.status import ModelStatus
+from service.domain.clock import Clock, SystemClock
+from service.domain.decision import Decision, Mode, Recommendation
+from service.domain.errors import InvalidValueError, StoreError, UnknownModelError
+from service.domain.serving_config import ServingConfig
+from service.domain.slo import Slo
+from service.domain.workload import Workload
+from service.learning.adaptive_rrl import AdaptiveRRL
+from service.learning.space import ConfigSpace
+from service.store.store import Store
+from service.telemetry.control_metrics import ControlMetrics
+from service.telemetry.scraper import Scraper
+
+#: Threads in which policies think, for all models together. Two keep one slow model from holding up the others
+#: without taking the processors away from the servers that may share the machine.
+POLICY_THREADS = 2
+
+#: How often old history is dropped, seconds.
+PRUNE_INTERVAL_SECONDS = 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+def default_policy(space: ConfigSpace) -> AdaptiveRRL:
+    """The policy of a model whose owner asked for no other; seeded, so that a run can be repeated."""
+    return AdaptiveRRL(space, seed=0)
+
+
+def default_client() -> httpx.AsyncClient:
+    """An HTTP client for one node; every call passes its own time-out."""
+    return httpx.AsyncClient(limits=httpx.Limits(max_connections=4), follow_redirects=False)
+
+
+class Supervisor:
+    """Runs the loops of all models and answers for them.
+
+    All methods are called in one event loop. Those that name a model raise ``UnknownModelError`` for one that is not
+    steered here. What a person commands (objective, mode, configuration, rollback) is written to the history before
+    the call returns; a ``StoreError`` means that it was not, and nothing was changed.
+
+    Args:
+        models: What to steer; names are unique.
+        settings: How every loop works.
+        store: The history, open. The caller closes it after :meth:`stop`.
+        clock: Time.
+        metrics: Our own metrics; the caller exposes them.
+        client_factory: Makes the HTTP client of one model. Each has its own, so that a node that hangs takes no
+            connection from another.
+        policy_factory: Makes the policy of one model for the configurations of its node.
+
+    Raises:
+        InvalidValueError: Two models have the same name.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[ModelSettings],
+        settings: LoopSettings,
+        store: Store,
+        *,
+        clock: Clock | None = None,
+        metrics: ControlMetrics | None = None,
+        client_factory: Callable[[], httpx.AsyncClient] = default_client,
+        policy_factory: PolicyFactory = default_policy,
+    ) -> None:
+        names = [model.name for model in models]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidValueError("models", f"{name!r} is given twice; names must be unique")
+        self._settings = settings
+        self._store = store
+        self._clock = clock or SystemClock()
+        self._metrics = metrics or ControlMetrics()
+        self._thinkers = ThreadPoolExecutor(POLICY_THREADS, thread_name_prefix="policy")
+        self._clients = {model.name: client_factory() for model in models}
+        self._loops = {model.name: self._loop(model, policy_factory) for model in models}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _loop(self, model: ModelSettings, policy_factory: PolicyFactory) -> ModelLoop:
+        client = self._clients[model.name]
+        settings = self._settings
+        return ModelLoop(
+            model,
+            settings,
+            backend=AgentBackend(
+                model.agent_url,
+                client,
+                read_timeout_seconds=settings.agent_timeout_seconds,
+                apply_timeout_seconds=settings.apply_timeout_seconds,
+            ),
+            scraper=Scraper(model.metrics_url, model.name, client, self._clock),
+            store=self._store,
+            policy_factory=policy_factory,
+            thinkers=self._thinkers,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+
+    async def start(self) -> None:
+        """Begin all loops and return at once; whether they have found their feet is told by :meth:`ready`."""
+        self._tasks = [asyncio.create_task(loop.run(), name=f"loop:{name}") for name, loop in self._loops.items()]
+        self._tasks.append(asyncio.create_task(self._prune(), name="prune"))
+
+    async def stop(self) -> None:
+        """End all loops and release connections. A change that is under way at an agent is left to the agent: the
+        next start finds out what is in force. Idempotent."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for client in self._clients.values():
+            await client.aclose()
+        self._thinkers.shutdown(wait=False, cancel_futures=True)
+
+    def names(self) -> list[str]:
+        """The models that are steered, in the order of the settings."""
+        return list(self._loops)
+
+    def status(self, model: str) -> ModelStatus:
+        """Everything about one model now. Never waits.
+
+        Raises:
+            UnknownModelError: No such model here.
+        """
+        return self._of(model).status()
+
+    async def set_slo(self, model: str, slo: Slo) -> None:
+        """Change the objective; remembered across restarts. The window in progress is judged by the new one.
+
+        Raises:
+            UnknownModelError: No such model here.
+            StoreError: It could not be remembered; the old one stands.
+        """
+        await self._of(model).set_slo(slo)
+
+    async def set_mode(self, model: str, mode: Mode) -> None:
+        """Change how much may be done; remembered across restarts. Leaving ``auto`` stops changes at once, except one
+        that an agent is already carrying out.
+
+        Raises:
+            UnknownModelError: No such model here.
+            StoreError: It could not be remembered; the old one stands.
+        """
+        await self._of(model).set_mode(mode)
+
+    async def recommendation(self, model: str) -> Recommendation:
+        """What the policy would choose under the present load and objective. Changes nothing.
+
+        Raises:
+            UnknownModelError: No such model here.
+            TelemetryError: The present load is not known yet.
+            BackendUnavailableError: The agent has not answered yet, so what is possible is not known.
+        """
+        return await self._of(model).recommendation()
+
+    async def what_if(self, model: str, workload: Workload, slo: Slo | None = None) -> Recommendation:
+        """What the policy would choose under another load, or another objective. Changes nothing.
+
+        Args:
+            model: Name of the model.
+            workload: The load to suppose.
+            slo: The objective to suppose; None takes the model's.
+
+        Raises:
+            UnknownModelError: No such model here.
+            BackendUnavailableError: The agent has not answered yet, so what is possible is not known.
+        """
+        return await self._of(model).what_if(workload, slo)
+
+    async def set_config(self, model: str, config: ServingConfig) -> Decision:
+        """Put a person's choice in force, in every mode, and return when requests are served by it.
+
+        It counts as a switch but is refused by no guardrail. The next window is compared with the one before, and
+        the outcome is written down, but a person's choice is never rolled back. In ``auto`` the policy may move on
+        after ``min_dwell_seconds``; to keep a choice, change the mode or pin the knobs.
+
+        Raises:
+            UnknownModelError: No such model here.
+            InfeasibleConfigError: The node cannot run it; names the knob.
+            StaleGenerationError: Somebody else wrote a configuration in the meantime; look and ask again.
+            ApplyTimeoutError: Not ready in time; the old configuration has kept serving.
+            BackendUnavailableError: No answer from the agent; the outcome is unknown until the next status.
+            StoreError: The history cannot be written; nothing was changed.
+        """
+        return await self._of(model).set_config(config)
+
+    async def rollback(self, model: str) -> Decision:
+        """Return to the last known good configuration, in every mode, because a person asked for it.
+
+        Where it is in force already, nothing is done and the decision says so.
+
+        Raises:
+            UnknownModelError: No such model here.
+            InvalidValueError: No configuration has met the objective yet (field ``last_known_good``).
+            StaleGenerationError, ApplyTimeoutError, BackendUnavailableError, StoreError: as for :meth:`set_config`.
+        """
+        return await self._of(model).rollback()
+
+    def ready(self) -> tuple[bool, dict[str, str]]:
+        """Whether the service can do its work, and one line a model.
+
+        A loop is ready once it has read its history and asked its agent. An agent that does not answer is told in its
+        line but does not make the service unready: restarting the service would not help.
+        """
+        loops = self._loops.items()
+        running = bool(self._tasks) and not any(task.done() for task in self._tasks)
+        return running and all(loop.ready for _, loop in loops), {
+            name: (loop.status().problem or "ok") if loop.ready else loop.status().problem or "starting"
+            for name, loop in loops
+        }
+
+    def _of(self, model: str) -> ModelLoop:
+        try:
+            return self._loops[model]
+        except KeyError:
+            raise UnknownModelError(model) from None
+
+    async def _prune(self) -> None:
+        """Drop history that is older than it is to be kept, now and every hour."""
+        while True:
+            try:
+                before = self._clock.time() - self._settings.retention_days * 86_400
+                await asyncio.to_thread(self._store.prune, before)
+            except StoreError as error:
+                log.warning("history not pruned", error=str(error))
+            await self._clock.sleep(PRUNE_INTERVAL_SECONDS)
