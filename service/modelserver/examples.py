@@ -22,8 +22,6 @@ from service.modelserver.status import Code, ServingError
 
 Array = np.ndarray[Any, Any]
 
-#: The signature used when a request names none.
-DEFAULT_SIGNATURE = "serving_default"
 #: The one input both methods have: serialized tf.Examples, shape (n,).
 INPUTS = "inputs"
 CLASSES, SCORES, OUTPUTS = "classes", "scores", "outputs"
@@ -69,12 +67,21 @@ class ExampleMethod:
     outputs_of: Callable[[SignatureDef], tuple[str, ...]]
     result_of: Callable[[Mapping[str, Array], int], Any]
 
-    def check(self, signature: SignatureDef) -> tuple[str, ...]:
+    def check(self, signature: SignatureDef, *, method_name: bool = False) -> tuple[str, ...]:
         """The output aliases to fetch.
+
+        Args:
+            signature: The model's.
+            method_name: Whether the signature must also bear this method's name
+                (``enable_signature_method_name_check``); TF2 models cannot, all theirs are named predict.
 
         Raises:
             ServingError: INVALID_ARGUMENT when the signature cannot be used in this way.
         """
+        if method_name and signature.method_name != self.name:
+            raise _invalid(
+                f"Expected {self.kind} signature method_name to be {self.name}. Was: {signature.method_name}"
+            )
         if len(signature.inputs) != 1:
             raise _invalid("Expected one input Tensor.")
         aliases = self.outputs_of(signature)

@@ -22,7 +22,6 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from service.modelserver.examples import (
     CLASSIFY,
-    DEFAULT_SIGNATURE,
     INPUTS,
     METHODS,
     REGRESS,
@@ -30,6 +29,7 @@ from service.modelserver.examples import (
     ExampleMethod,
     serialized_examples,
 )
+from service.modelserver.signature import DEFAULT_SIGNATURE_KEY
 from service.modelserver.status import Code, ServingError
 
 #: Where the requests lie inside a version's directory.
@@ -115,7 +115,7 @@ def warmup_calls(log: PredictionLog, signatures: Mapping[str, SignatureDef]) -> 
 
 
 def _predict_call(request: PredictRequest, signatures: Mapping[str, SignatureDef]) -> WarmupCall:
-    key = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    key = request.model_spec.signature_name or DEFAULT_SIGNATURE_KEY
     if key not in signatures:
         raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
     try:
@@ -128,7 +128,7 @@ def _predict_call(request: PredictRequest, signatures: Mapping[str, SignatureDef
 def _example_call(
     method: ExampleMethod, signature_name: str, given: Input, signatures: Mapping[str, SignatureDef]
 ) -> WarmupCall:
-    key = signature_name or DEFAULT_SIGNATURE
+    key = signature_name or DEFAULT_SIGNATURE_KEY
     if key not in signatures:
         raise ServingError(Code.INVALID_ARGUMENT, f"No signature was found with the name: {key}")
     return WarmupCall(key, {INPUTS: serialized_examples(given)}, method.check(signatures[key]))
