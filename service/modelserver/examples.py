@@ -87,10 +87,6 @@ class ExampleMethod:
         aliases = self.outputs_of(signature)
         if INPUTS not in signature.inputs:
             raise _invalid(f"No {self.kind} inputs found in SignatureDef: {signature}")
-        dtype = signature.inputs[INPUTS].dtype
-        if dtype != types_pb2.DT_STRING:
-            # TensorFlow's own message when serialized examples are fed to such an input.
-            raise _invalid(f"Expects arg[0] to be {as_dtype(dtype).name} but string is provided")
         return aliases
 
 

@@ -42,6 +42,10 @@ class ModelManager:
         metrics: Where loads and requests are counted.
         runtime: How models are run, whatever their configuration; TensorFlow Serving's defaults when left out.
         clock: Times polls and retries.
+
+    Attributes:
+        flags: As given.
+        metrics: As given.
     """
 
     def __init__(
@@ -55,9 +59,9 @@ class ModelManager:
         clock: Clock | None = None,
     ) -> None:
         self._initial = list(models)
-        self._flags = flags
+        self.flags = flags
         self._config = config
-        self._metrics = metrics
+        self.metrics = metrics
         self._runtime = runtime or RuntimeOptions()
         self._clock: Clock = clock or SystemClock()
         self._lifecycle = Lifecycle(
@@ -97,7 +101,7 @@ class ModelManager:
             ServingError: A base path does not exist or holds no version, a label is refused, or a model has no version
                 that can be loaded. Nothing is left running then.
         """
-        if self._flags.file_system_poll_wait_seconds < 0:
+        if self.flags.file_system_poll_wait_seconds < 0:
             raise ServingError(
                 Code.FAILED_PRECONDITION,
                 "--file_system_poll_wait_seconds is negative, so no model version is ever looked for and none could be "
@@ -108,9 +112,9 @@ class ModelManager:
         except BaseException:
             await self.stop()
             raise
-        if self._flags.file_system_poll_wait_seconds > 0:
+        if self.flags.file_system_poll_wait_seconds > 0:
             self._pollers.append(asyncio.ensure_future(self._poll_base_paths()))
-        if self._flags.model_config_file and self._flags.model_config_file_poll_wait_seconds > 0:
+        if self.flags.model_config_file and self.flags.model_config_file_poll_wait_seconds > 0:
             self._pollers.append(asyncio.ensure_future(self._poll_model_config_file()))
 
     def servable(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
@@ -167,7 +171,7 @@ class ModelManager:
                 models,
                 self._labels,
                 serves=lambda name, version: (name, version) in self._serving,
-                allow_unavailable=self._flags.allow_version_labels_for_unavailable_models,
+                allow_unavailable=self.flags.allow_version_labels_for_unavailable_models,
             )
             new = await self._versions_of_new(models)
             try:
@@ -266,7 +270,7 @@ class ModelManager:
         base = self._config
         config, runtime = await asyncio.to_thread(self._settings_for, path)
         servable = await asyncio.to_thread(
-            Servable.load, name, version, path, config, runtime=runtime, metrics=self._metrics
+            Servable.load, name, version, path, config, runtime=runtime, metrics=self.metrics
         )
         # A reconfiguration may have come while it was loading; nobody sees the version before it has that, too.
         while base is not self._config:
@@ -280,7 +284,7 @@ class ModelManager:
 
     def _settings_for(self, path: Path) -> tuple[ServingConfig, RuntimeOptions]:
         """The configuration in force, or what the version itself asks for where that is allowed. Blocks."""
-        if not (self._flags.enable_batching and self._flags.enable_per_model_batching_parameters):
+        if not (self.flags.enable_batching and self.flags.enable_per_model_batching_parameters):
             return self._config, self._runtime
         file = path / PER_MODEL_FILE
         if not file.is_file():
@@ -328,15 +332,15 @@ class ModelManager:
 
     async def _poll_base_paths(self) -> None:
         while True:
-            await self._clock.sleep(self._flags.file_system_poll_wait_seconds)
+            await self._clock.sleep(self.flags.file_system_poll_wait_seconds)
             await self.poll()
 
     async def _poll_model_config_file(self) -> None:
         while True:
-            await self._clock.sleep(self._flags.model_config_file_poll_wait_seconds)
+            await self._clock.sleep(self.flags.model_config_file_poll_wait_seconds)
             try:
-                models = await asyncio.to_thread(read_model_config_file, self._flags.model_config_file)
+                models = await asyncio.to_thread(read_model_config_file, self.flags.model_config_file)
                 if models != self.models:
                     await self.reload(models)
             except ServingError as error:
-                self._complain(self._flags.model_config_file, f"the old model list stays in force: {error.message}")
+                self._complain(self.flags.model_config_file, f"the old model list stays in force: {error.message}")
