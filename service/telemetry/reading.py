@@ -5,8 +5,9 @@ Everything here is cumulative since the server started; only differences between
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from service.domain.histogram import Histogram
 
@@ -50,6 +51,7 @@ class Reading:
         batch_size: Executed batches by their size, padding included; None where the server does not tell.
         queueing: Seconds that requests waited for their batch; None where the server does not tell.
         request_examples: Requests by the examples they carried; None where the server does not tell.
+        session_inputs: The same for all models together; None where the server does not tell.
         interarrivals: Moments of the times between arrivals; None where the server does not tell.
         generation: Number of the configuration in force; None where the server does not tell.
         process_started_at: Unix time at which the server started, seconds; None where the server does not tell.
@@ -65,6 +67,65 @@ class Reading:
     batch_size: Histogram | None = None
     queueing: Histogram | None = None
     request_examples: Histogram | None = None
+    session_inputs: Histogram | None = None
     interarrivals: Interarrivals | None = None
     generation: int | None = None
     process_started_at: float | None = None
+
+    @property
+    def arrivals(self) -> int:
+        """Requests so far: as they arrived where the server tells, else as they were answered."""
+        return self.interarrivals.count if self.interarrivals else sum(self.requests.values())
+
+    def discontinuity(self, earlier: Reading) -> str | None:
+        """Why nothing can be said of the time between ``earlier`` and this reading; None when all is well.
+
+        A counter that went down or vanished means that another process answers now. A new generation means that
+        another configuration serves.
+        """
+        if self.process_started_at != earlier.process_started_at:
+            return "the server process was restarted"
+        for status, count in earlier.requests.items():
+            if self.requests.get(status, 0) < count:
+                return f"the server was restarted: its count of {status} requests went down"
+        if self.foreign_requests < earlier.foreign_requests:
+            return "the server was restarted: its count of requests for other models went down"
+        if earlier.interarrivals and (
+            self.interarrivals is None or self.interarrivals.count < earlier.interarrivals.count
+        ):
+            return "the server was restarted: its count of arrivals went down"
+        for name in HISTOGRAMS:
+            if not _grew(getattr(self, name), getattr(earlier, name)):
+                return f"the server was restarted: its {name} histogram went down or changed its buckets"
+        if self.generation != earlier.generation:
+            return f"the configuration changed from generation {earlier.generation} to {self.generation}"
+        return None
+
+
+#: The fields of a reading that are histograms.
+HISTOGRAMS = ("latency", "batch_size", "queueing", "request_examples", "session_inputs")
+
+
+def _grew(later: Histogram | None, earlier: Histogram | None) -> bool:
+    if earlier is None:
+        return True
+    if later is None or later.bounds != earlier.bounds:
+        return False
+    return all(a >= b for a, b in zip(later.counts, earlier.counts, strict=True))
+
+
+def difference(later: Histogram | None, earlier: Histogram | None) -> Histogram | None:
+    """What a cumulative histogram gained between two readings of one process; None where the server does not tell.
+
+    A histogram that did not exist yet counts as empty. TensorFlow Serving prints sums with six digits, so after days
+    the difference of two sums is noise; it is drawn into what the buckets allow.
+    """
+    if later is None:
+        return None
+    gained = later.minus(earlier) if earlier else later
+    edges = (0.0, *gained.bounds)
+    lowest = sum(count * edge for count, edge in zip(gained.counts, edges, strict=True))
+    highest = math.inf
+    if gained.counts[-1] == 0:
+        highest = sum(count * edge for count, edge in zip(gained.counts, gained.bounds, strict=False))
+    return replace(gained, total=min(max(gained.total, lowest), highest))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.domain.clock import Clock
-from service.domain.window import Window
-from service.telemetry.reading import Reading
-from service.telemetry.stationarity import Stationarity
+from service.domain.errors import InvalidValueError
+from service.domain.histogram import Histogram
+from service.domain.window import Window, WindowQuality
+from service.domain.workload import Workload
+from service.telemetry.arrivals import coefficient_of_variation
+from service.telemetry.catalogue import CLIENT_ERROR_STATUSES, OK_STATUS, REJECTED_STATUSES
+from service.telemetry.reading import Reading, difference
+from service.telemetry.stationarity import Stationarity, assess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +27,9 @@ class WindowSettings:
         max_window_seconds: A window never grows beyond this, however few its requests.
         blanking_seconds: What follows a switch and is not measured: caches are cold, the old queue drains.
         max_gap_seconds: Two readings further apart are not joined: too much may have happened between them.
+
+    Raises:
+        InvalidValueError: A value is out of range; names the field.
     """
 
     window_seconds: float = 30.0
@@ -27,6 +37,21 @@ class WindowSettings:
     max_window_seconds: float = 300.0
     blanking_seconds: float = 2.0
     max_gap_seconds: float = 15.0
+
+    def __post_init__(self) -> None:
+        if not self.window_seconds > 0:
+            raise InvalidValueError("window_seconds", f"must be above 0, not {self.window_seconds}")
+        if self.min_requests < 1:
+            raise InvalidValueError("min_requests", f"must be at least 1, not {self.min_requests}")
+        if not self.max_window_seconds >= self.window_seconds:
+            raise InvalidValueError(
+                "max_window_seconds",
+                f"must be at least window_seconds {self.window_seconds}, not {self.max_window_seconds}",
+            )
+        if not self.blanking_seconds >= 0:
+            raise InvalidValueError("blanking_seconds", f"must not be negative, not {self.blanking_seconds}")
+        if not self.max_gap_seconds > 0:
+            raise InvalidValueError("max_gap_seconds", f"must be above 0, not {self.max_gap_seconds}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,46 +66,157 @@ class WindowBuilder:
     """Turns readings into windows, one model of one server each. Pure: no I/O. Not thread-safe.
 
     The window grows with each reading, slides once it is long and full enough, and begins anew by itself when the
-    server restarted (a counter went down), its configuration generation changed, or readings were too far apart.
+    server restarted (a counter went down), its configuration generation changed, or readings were too far apart. A
+    missed reading or two does no harm: counters are cumulative.
+
+    Args:
+        settings: How long and how full a window must be.
+        clock: Tells when the blanking after a restart ends; the same that stamps the readings.
     """
 
-    def __init__(self, settings: WindowSettings, clock: Clock) -> None: ...
+    def __init__(self, settings: WindowSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._readings: deque[Reading] = deque()
+        self._blank_until = -float("inf")
+        self._last_restart: Restart | None = None
 
     @property
     def last_restart(self) -> Restart | None:
         """Why the present window began anew; None before the first restart."""
-        raise NotImplementedError
+        return self._last_restart
 
     @property
     def blanking(self) -> bool:
         """Whether what happens now is not measured, because a restart has just been."""
-        raise NotImplementedError
+        return self._clock.monotonic() < self._blank_until
 
     def add(self, reading: Reading) -> None:
-        """Take the next reading; one that is not newer than the last is ignored."""
-        raise NotImplementedError
+        """Take the next reading; one that is not newer than the last, or falls into the blanking, is ignored."""
+        if reading.monotonic < self._blank_until:
+            return
+        if self._readings:
+            last = self._readings[-1]
+            gap = reading.monotonic - last.monotonic
+            if gap <= 0:
+                return
+            if (reason := reading.discontinuity(last)) is not None:
+                self.restart(reason)
+                return
+            if gap > self._settings.max_gap_seconds:
+                self._begin_anew(f"no metrics for {gap:.1f} s")
+        self._readings.append(reading)
+        self._slide()
 
     def restart(self, reason: str) -> None:
         """Throw the window away, after a switch: blank, then begin at the first reading after the blanking."""
-        raise NotImplementedError
+        self._begin_anew(reason)
+        self._blank_until = self._clock.monotonic() + self._settings.blanking_seconds
 
     def start_next(self) -> None:
         """The window was used: the next begins where it ended, without blanking and without overlap."""
-        raise NotImplementedError
+        while len(self._readings) > 1:
+            self._readings.popleft()
 
     def rebase_to_recent(self) -> None:
-        """Keep the later half: what follows the change that made the window not stationary."""
-        raise NotImplementedError
+        """Keep the later half, at most half a ``window_seconds``: what follows the change that was found."""
+        if not self._readings:
+            return
+        end = self._readings[-1].monotonic
+        kept_seconds = min(end - self._readings[0].monotonic, self._settings.window_seconds) / 2
+        while self._readings[0].monotonic < end - kept_seconds:
+            self._readings.popleft()
 
     def current(self) -> Window | None:
         """The window so far, whatever its quality; None with fewer than two readings.
 
         Its quality names the first that holds of: TOO_SHORT, NO_TRAFFIC, TOO_FEW_REQUESTS, NOT_STATIONARY, GOOD.
         A TOO_SHORT or NOT_STATIONARY window holds all that was measured, so that the loop may act on a violation
-        that is already certain.
+        that is already certain; :meth:`stationarity` says whether it is getting better or worse.
+
+        Requests that failed through the caller's own doing (INVALID_ARGUMENT, NOT_FOUND and their like) are in the
+        arrival rate and in nothing else: they are no failures of the server.
         """
-        raise NotImplementedError
+        if len(self._readings) < 2:
+            return None
+        readings = tuple(self._readings)
+        first, last = readings[0], readings[-1]
+        seconds = last.monotonic - first.monotonic
+        latency = difference(last.latency, first.latency) or Histogram.empty(())
+        by_status = {status: count - first.requests.get(status, 0) for status, count in last.requests.items()}
+        alone = last.foreign_requests == first.foreign_requests
+        return Window(
+            started_at=first.time,
+            duration_seconds=seconds,
+            latency=latency,
+            workload=Workload(
+                rate_per_second=(last.arrivals - first.arrivals) / seconds,
+                cv=coefficient_of_variation(readings),
+                examples_per_request=_examples_per_request(first, last, alone=alone),
+            ),
+            quality=self._quality(readings),
+            succeeded=by_status.get(OK_STATUS, 0),
+            rejected=sum(by_status.get(status, 0) for status in REJECTED_STATUSES),
+            failed=sum(count for status, count in by_status.items() if _is_failure(status)),
+            batch_size=difference(last.batch_size, first.batch_size) if alone else None,
+            queueing=difference(last.queueing, first.queueing) if alone else None,
+        )
 
     def stationarity(self) -> Stationarity:
         """What moved within the window so far; steady while there is too little to tell."""
-        raise NotImplementedError
+        return assess(tuple(self._readings))
+
+    def _quality(self, readings: Sequence[Reading]) -> WindowQuality:
+        requests = _judged_requests(readings[0], readings[-1])
+        if readings[-1].monotonic - readings[0].monotonic < self._settings.window_seconds:
+            return WindowQuality.TOO_SHORT
+        if readings[-1].arrivals == readings[0].arrivals and requests == 0:
+            return WindowQuality.NO_TRAFFIC
+        if requests < self._settings.min_requests:
+            return WindowQuality.TOO_FEW_REQUESTS
+        return WindowQuality.GOOD if assess(readings).steady else WindowQuality.NOT_STATIONARY
+
+    def _slide(self) -> None:
+        """Drop what is older than the window needs to be."""
+        last = self._readings[-1]
+        while len(self._readings) > 2:
+            without_first = last.monotonic - self._readings[1].monotonic
+            enough = (
+                without_first >= self._settings.window_seconds
+                and _judged_requests(self._readings[1], last) >= self._settings.min_requests
+            )
+            too_long = last.monotonic - self._readings[0].monotonic > self._settings.max_window_seconds
+            if not (enough or too_long):
+                return
+            self._readings.popleft()
+
+    def _begin_anew(self, reason: str) -> None:
+        self._readings.clear()
+        self._last_restart = Restart(reason, self._clock.time())
+
+
+def _is_failure(status: str) -> bool:
+    return status != OK_STATUS and status not in REJECTED_STATUSES and status not in CLIENT_ERROR_STATUSES
+
+
+def _judged_requests(first: Reading, last: Reading) -> int:
+    """Requests between two readings that say something of the server: all but the caller's own errors."""
+    return sum(
+        count - first.requests.get(status, 0)
+        for status, count in last.requests.items()
+        if status not in CLIENT_ERROR_STATUSES
+    )
+
+
+def _examples_per_request(first: Reading, last: Reading, *, alone: bool) -> float:
+    """Mean examples of a request; 1 where the server does not tell.
+
+    Args:
+        first: At the window's begin.
+        last: At its end.
+        alone: Whether no other model of the server was asked, so that metrics without a model label are this one's.
+    """
+    counted = difference(last.request_examples, first.request_examples)
+    if (counted is None or counted.count == 0) and alone:
+        counted = difference(last.session_inputs, first.session_inputs)
+    return counted.mean if counted is not None and counted.count else 1.0
