@@ -115,6 +115,19 @@ class ConfigSpace:
     def __iter__(self) -> Iterator[ServingConfig]:
         return (self.config(point) for point in self.points)
 
+    def has(self, point: Point) -> bool:
+        """Whether a grid point is feasible here."""
+        return point in self._index_of
+
+    def admits(self, config: ServingConfig) -> bool:
+        """Whether every knob lies within its lowest and highest value here, on the lattice or between its points."""
+        values = {name: getattr(config, name) for name in KNOB_NAMES}
+        if not config.enable_batching:
+            values["max_batch_size"] = BATCHING_OFF
+            del values["batch_timeout_micros"], values["num_batch_threads"]
+        by_name = {knob.name: knob.values for knob in self.knobs}
+        return all(by_name[name][0] <= value <= by_name[name][-1] for name, value in values.items())
+
     def index(self, point: Point) -> int:
         """Position of a feasible point in :attr:`points`.
 

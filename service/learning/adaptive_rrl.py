@@ -1,0 +1,255 @@
+"""AdaptiveRRL: region-based reinforcement learning with Bayesian optimisation inside the region.
+
+What is kept of RRL (Swift ML model serving scheduling, SC'19, and its published artefact): a contextual bandit over the
+grid of configurations, the load as its context, and a ball of grid points round the best known configuration as the
+place to look. What is ours: the ball adapts (:mod:`service.learning.regions`), the estimator is a Gaussian process
+that knows how little it knows (:mod:`service.learning.surrogate`), staying is free and switching is not, and while the
+objective is met only configurations predicted to meet it are tried.
+
+A suggestion, in order:
+
+1. The incumbent is outside the allowed bounds: move to the nearest allowed configuration.
+2. The best configuration measured under this load is known to be better, and the load has just come back or the
+   objective is violated while that one meets it: put it in force.
+3. Nothing meets the objective yet: try the seed points, then what has the highest expected improvement in the region.
+4. Something meets it: try what has the highest expected improvement among the region's points and the seeds that are
+   predicted to meet it, for as long as that improvement is worth a switch.
+5. Otherwise the best measured configuration, when it is clearly better than the incumbent; else stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from skopt.acquisition import gaussian_ei
+
+from service.domain.decision import Intent, Recommendation
+from service.domain.serving_config import ServingConfig
+from service.domain.slo import Slo
+from service.domain.window import Window
+from service.domain.workload import Workload
+from service.learning import explain
+from service.learning.context import Context
+from service.learning.features import Embedding
+from service.learning.history import History
+from service.learning.regions import Region
+from service.learning.seeds import seed_points
+from service.learning.space import ConfigSpace
+from service.learning.surrogate import Posterior, Row, posterior
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How eager the policy is. Gains are relative differences of tail latency.
+
+    Attributes:
+        switch_gain: What going back to a configuration already measured must promise while the objective is met.
+        explore_gain: Expected improvement for which a trial is made while few configurations are known.
+        stop_gain: The same once ``stop_after`` configurations are known under the load (CherryPick's rule).
+        stop_after: See ``stop_gain``.
+        safety_sigmas: Standard deviations by which a trial must be predicted to meet the objective while it is met.
+    """
+
+    switch_gain: float = 0.05
+    explore_gain: float = 0.01
+    stop_gain: float = 0.03
+    stop_after: int = 6
+    safety_sigmas: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A configuration with what is believed of its score: mean and standard deviation."""
+
+    config: ServingConfig
+    mean: float
+    sigma: float
+
+    def clearly_worse_than(self, other: _Known, gain: float) -> bool:
+        """Whether ``other`` is better by ``gain`` and by more than half the uncertainty of the comparison."""
+        return self.mean - other.mean >= max(gain, 0.5 * math.hypot(self.sigma, other.sigma))
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What one suggestion looks at."""
+
+    workload: Workload
+    slo: Slo
+    beliefs: Posterior
+    incumbent: _Known
+    best: _Known | None
+    just_arrived: bool
+    tried: Mapping[ServingConfig, Row]
+
+    @property
+    def met(self) -> bool:
+        """Whether a configuration is known that meets the objective more likely than not."""
+        return self.best is not None and self.best.mean <= 0
+
+
+class AdaptiveRRL:
+    """The service's policy; see the module's docstring.
+
+    Args:
+        space: Where configurations come from.
+        seed: Orders points that are equally good.
+        tuning: How eager it is.
+    """
+
+    name = "adaptive_rrl"
+
+    def __init__(self, space: ConfigSpace, *, seed: int = 0, tuning: Tuning | None = None) -> None:
+        self._space = space
+        self._seed = seed
+        self._tuning = tuning or Tuning()
+        self._history = History()
+        self._observed = 0
+        self._embedding = Embedding(space.cpus)
+        self._configs = tuple(space)
+        self._position = {config: i for i, config in enumerate(self._configs)}
+        self._features = self._embedding.rows(self._configs)
+        self._seeds = tuple(self._position[space.config(point)] for point in seed_points(space))
+
+    def observe(self, workload: Workload, config: ServingConfig, window: Window) -> None:
+        """Learn from a window; one that may not be judged, or that holds no request, teaches nothing."""
+        if window.usable and window.latency.count + window.rejected + window.failed > 0:
+            self._history.add(Context.of(workload), config, window)
+            self._observed += 1
+
+    def suggest(
+        self, workload: Workload, incumbent: ServingConfig, slo: Slo, *, explore: bool = True
+    ) -> Recommendation:
+        """What to run under this load; the module's docstring says how it is chosen."""
+        if explore and not self._space.admits(incumbent):
+            return self._move_inside(workload, incumbent, slo)
+        view = self._view(workload, incumbent, slo)
+        if view is None:
+            why = f"nothing has been measured yet; {incumbent.describe()} stays until a window shows how it does"
+            return Recommendation(config=incumbent, intent=Intent.STAY, explanation=why, workload=workload)
+        chosen = self._trial(view) if explore and not self._return_first(view) else None
+        return chosen or self._best_or_stay(view)
+
+    def predict(self, workload: Workload, config: ServingConfig, slo: Slo) -> Recommendation:
+        """What is expected of one configuration under this load."""
+        view = self._view(workload, config, slo)
+        if view is None:
+            why = f"nothing has been measured yet, so nothing is known of {config.describe()}"
+            return Recommendation(config=config, intent=Intent.STAY, explanation=why, workload=workload)
+        return self._recommend(view, view.incumbent, Intent.STAY, f"{self._prospect(view, view.incumbent)}")
+
+    # What is believed
+
+    def _view(self, workload: Workload, incumbent: ServingConfig, slo: Slo) -> _View | None:
+        if not len(self._history):
+            return None
+        context = Context.of(workload)
+        beliefs = posterior(self._history, context, slo, self._embedding)
+        known = [row.trial.config for row in beliefs.rows if row.trial.config in self._position]
+        belief = beliefs.belief([incumbent, *dict.fromkeys(known)])
+        candidates = [
+            _Known(config, float(m), float(s))
+            for config, m, s in zip([incumbent, *dict.fromkeys(known)], belief.mean, belief.sigma, strict=True)
+        ]
+        cluster = self._history.cluster(context)
+        return _View(
+            workload=workload,
+            slo=slo,
+            beliefs=beliefs,
+            incumbent=candidates[0],
+            best=min(candidates[1:], key=lambda known: known.mean + 0.5 * known.sigma, default=None),
+            just_arrived=cluster is None or cluster.just_arrived,
+            tried={row.trial.config: row for row in beliefs.rows if row.here},
+        )
+
+    # Steps of a suggestion, as numbered in the module's docstring
+
+    def _move_inside(self, workload: Workload, incumbent: ServingConfig, slo: Slo) -> Recommendation:
+        nearest = self._space.config(self._space.nearest(incumbent))
+        why = f"{incumbent.describe()} is outside the allowed bounds; {nearest.describe()} is the nearest inside"
+        view = self._view(workload, nearest, slo)
+        if view is None:
+            return Recommendation(config=nearest, intent=Intent.EXPLORE, explanation=why, workload=workload)
+        intent = Intent.EXPLOIT if nearest in view.tried else Intent.EXPLORE
+        return self._recommend(view, view.incumbent, intent, why)
+
+    def _return_first(self, view: _View) -> bool:
+        best, incumbent = view.best, view.incumbent
+        if best is None or not incumbent.clearly_worse_than(best, self._tuning.switch_gain):
+            return False
+        return view.met and (view.just_arrived or incumbent.mean > 0)
+
+    def _trial(self, view: _View) -> Recommendation | None:
+        best = view.best or view.incumbent
+        if not view.met and (seed := self._next_seed(view, best)) is not None:
+            why = f"{self._situation(view)}; {seed.config.describe()} is a common starting point and was not tried yet"
+            return self._recommend(view, seed, Intent.EXPLORE, why)
+        rng = np.random.default_rng([self._seed, self._observed])
+        order = sorted(view.tried.values(), key=lambda row: row.trial.first_tick)
+        region = Region.after([row.score for row in order])
+        inside = region.points(self._space, self._space.nearest(best.config), rng)
+        candidates = np.array(list(dict.fromkeys([*inside.tolist(), *self._seeds])))
+        belief = view.beliefs.belief([self._configs[i] for i in candidates], self._features[candidates])
+        gains = gaussian_ei(np.arange(len(candidates))[:, None], belief, y_opt=best.mean, xi=0.0)
+        if view.met:
+            gains[belief.mean + self._tuning.safety_sigmas * belief.sigma > 0] = 0.0
+        top = int(gains.argmax())
+        enough = self._tuning.stop_gain if len(view.tried) >= self._tuning.stop_after else self._tuning.explore_gain
+        chosen = _Known(self._configs[candidates[top]], float(belief.mean[top]), float(belief.sigma[top]))
+        if gains[top] < enough or chosen.config == view.incumbent.config:
+            return None
+        why = (
+            f"{self._situation(view)}; {chosen.config.describe()} is predicted at "
+            f"{explain.milliseconds(view.beliefs.objective.seconds(chosen.mean))} and worth a try "
+            f"(expected improvement {gains[top]:.0%})"
+        )
+        return self._recommend(view, chosen, Intent.EXPLORE, why)
+
+    def _next_seed(self, view: _View, best: _Known) -> _Known | None:
+        configs = [self._configs[i] for i in self._seeds if self._configs[i] not in view.tried]
+        if not configs:
+            return None
+        belief = view.beliefs.belief(configs)
+        for config, mean, sigma in zip(configs, belief.mean, belief.sigma, strict=True):
+            if mean - sigma < best.mean and config != view.incumbent.config:
+                return _Known(config, float(mean), float(sigma))
+        return None
+
+    def _best_or_stay(self, view: _View) -> Recommendation:
+        best, incumbent = view.best, view.incumbent
+        if best is not None and incumbent.clearly_worse_than(best, self._tuning.switch_gain):
+            why = f"{self._situation(view)}; {self._prospect(view, best)}"
+            return self._recommend(view, best, Intent.EXPLOIT, why)
+        why = f"{self._situation(view)}; nothing known or near promises enough to be worth a switch"
+        return self._recommend(view, incumbent, Intent.STAY, why)
+
+    # Words
+
+    def _recommend(self, view: _View, chosen: _Known, intent: Intent, why: str) -> Recommendation:
+        return Recommendation(
+            config=chosen.config,
+            intent=intent,
+            explanation=why,
+            workload=view.workload,
+            predicted_tail=view.beliefs.objective.interval(chosen.mean, chosen.sigma),
+            confidence=explain.confidence(chosen.sigma),
+            acceptable=explain.acceptable(self._space, view.beliefs, chosen.config),
+        )
+
+    def _situation(self, view: _View) -> str:
+        seconds = view.beliefs.objective.seconds(view.incumbent.mean)
+        expected = "" if view.incumbent.config in view.tried else " expected"
+        return f"{explain.against(view.slo, seconds)}{expected} at {explain.load(view.workload)}"
+
+    def _prospect(self, view: _View, known: _Known) -> str:
+        tail = explain.milliseconds(view.beliefs.objective.seconds(known.mean))
+        row = view.tried.get(known.config)
+        if row is not None:
+            return f"{known.config.describe()} was measured at {tail} under this load ({explain.windows(row.windows)})"
+        elsewhere = sum(row.windows for row in view.beliefs.rows if row.trial.config == known.config)
+        if elsewhere:
+            return f"{known.config.describe()} is predicted at {tail} ({explain.windows(elsewhere)} under other loads)"
+        return f"{known.config.describe()} is predicted at {tail}; it has not been measured"
