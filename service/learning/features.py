@@ -8,6 +8,7 @@ parallelism by different knobs (intra-op threads, batch threads, instances) shar
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,7 @@ class Embedding:
             0.0 if config.enable_batching else 1.0,
         )
 
-    def rows(self, configs: list[ServingConfig]) -> NDArray[np.float64]:
+    def rows(self, configs: Sequence[ServingConfig]) -> NDArray[np.float64]:
         """Features of several configurations, shape (n, 8)."""
         return np.array([self.config(config) for config in configs]).reshape(len(configs), -1)
 

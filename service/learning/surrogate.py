@@ -3,7 +3,7 @@
 A Gaussian process (scikit-optimize's) over (features of the configuration, features of the load):
 
     score(x, c) ~ GP(m(x, c), v · Matérn₅⸝₂ with a length scale for each feature)
-    m(x, c)     = level + ln(1 + wait(x, c) / t)      t: the least tail known; wait: what the batch timeout adds at least
+    m(x, c)     = level + ln(1 + wait(x, c) / t)      t: the least tail known; wait: what the batch timeout may add
 
 Each trial is one row: the mean of its windows, newer ones weighing more, with a variance from their intervals, their
 number and their age. Length scales and v are those of highest posterior density under log-normal priors, which keeps
@@ -54,7 +54,7 @@ _FIT_ITERATIONS = 15
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial as the surrogate sees it: its score, the score's standard deviation, and whether its load is the present one."""
+    """One trial as the surrogate sees it: score, its standard deviation, and whether its load is the present one."""
 
     trial: Trial
     score: float
@@ -93,9 +93,7 @@ class Posterior:
         self.rows = tuple(rows)
         self._embedding = embedding
         self._context = context
-        self._wait_scale = max(
-            min((objective.seconds(r.score) for r in rows), default=objective.slo.bound_seconds), 1e-6
-        )
+        self._wait_scale = max(min(objective.seconds(row.score) for row in rows), 1e-6)
         inputs = self._inputs([r.trial.config for r in rows], [r.trial.context for r in rows])
         offsets = np.array([self._offset(r.trial.config, r.trial.context) for r in rows])
         scores = np.array([r.score for r in rows])
@@ -123,7 +121,7 @@ class Posterior:
     def _inputs(
         self, configs: Sequence[ServingConfig], contexts: Sequence[Context], features: Array | None = None
     ) -> Array:
-        own = self._embedding.rows(list(configs)) if features is None else features
+        own = self._embedding.rows(configs) if features is None else features
         return np.hstack([own, np.array([context.vector for context in contexts]).reshape(len(configs), 3)])
 
     def _offset(self, config: ServingConfig, context: Context) -> float:
