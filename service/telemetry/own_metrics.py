@@ -1,15 +1,40 @@
-"""ControlMetrics: what Regulus says of itself to Prometheus. One method an event; labels are bounded."""
+"""ControlMetrics: what Regulus says of itself to Prometheus. One method an event.
+
+Labels are bounded: models (those that are steered), actions, reasons, kinds, outcomes, knobs and percentiles; never an
+id or a configuration. Base units (seconds, ratios), ``_total`` on counters. Targets are gauges too, so that one alert
+rule compares any model with its own objective.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.domain.decision import Decision, Recommendation
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.window import Window
+
+PREFIX = "regulus_"
+
+#: Numbers of a configuration that ``regulus_config_value`` shows; whether batching is on is shown as 0 or 1.
+CONFIG_KNOBS = (
+    "enable_batching",
+    "max_batch_size",
+    "batch_timeout_micros",
+    "num_batch_threads",
+    "max_enqueued_batches",
+    "tensorflow_inter_op_parallelism",
+    "tensorflow_intra_op_parallelism",
+    "instances",
+)
+
+#: A hot switch takes tenths of a second, a new server process up to minutes.
+RECONFIGURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+#: A policy answers within milliseconds to seconds.
+SUGGEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class ControlMetrics:
@@ -20,37 +45,94 @@ class ControlMetrics:
         version: Regulus's version, for ``regulus_build_info``.
     """
 
-    def __init__(self, registry: CollectorRegistry, *, version: str) -> None: ...
+    def __init__(self, registry: CollectorRegistry, *, version: str) -> None:
+        self._registry = registry
+        self._decisions = self._counter(
+            "decisions", "Decisions taken, those to do nothing included.", "action", "reason"
+        )
+        self._reconfigurations = self._counter("reconfigurations", "Configurations sent to a node.", "kind", "outcome")
+        self._rollbacks = self._counter("rollbacks", "Returns to the last known good configuration.", "reason")
+        self._scrape_failures = self._counter("scrape_failures", "Times a server's metrics could not be read.")
+        self._reconfiguration_seconds = self._histogram(
+            "reconfiguration_duration_seconds", "From sending a configuration to its answer.", RECONFIGURATION_BUCKETS
+        )
+        self._suggest_seconds = self._histogram(
+            "suggest_duration_seconds", "How long the policy thought.", SUGGEST_BUCKETS
+        )
+        self._latency_target = self._gauge("slo_latency_target_seconds", "The objective's latency bound.")
+        self._objective = self._gauge("slo_objective_ratio", "Share of requests that must stay within the bound.")
+        self._percentile = self._gauge("slo_percentile_ratio", "The percentile that is held against the bound.")
+        self._budget = self._gauge("error_budget_remaining_ratio", "Share of the error budget that is left.")
+        self._confidence = self._gauge("recommendation_confidence_ratio", "Confidence of the latest recommendation.")
+        self._config = self._gauge("config_value", "The configuration in force, one knob a series.", "knob")
+        self._window_latency = self._gauge("window_latency_seconds", "Latency in the latest window.", "quantile")
+        self._window_rate = self._gauge("window_requests_per_second", "Arrival rate in the latest window.")
+        self._loop_at = self._gauge(
+            "last_successful_loop_timestamp_seconds", "Unix time at which a round of the loop last ended well."
+        )
+        build = Gauge(PREFIX + "build_info", "Always 1; the label tells the version.", ["version"], registry=registry)
+        build.labels(version).set(1)
 
     def decided(self, decision: Decision) -> None:
         """A decision was taken (every action, HOLD too)."""
+        self._decisions.labels(decision.model, decision.action.value, decision.reason.value).inc()
 
     def reconfigured(self, model: str, kind: str, outcome: str, seconds: float) -> None:
-        """A configuration was sent; ``kind`` auto|manual|rollback|reconcile; ``outcome`` ok|failed|timeout|refused."""
+        """A configuration was sent and answered, or not.
+
+        Args:
+            model: Whose.
+            kind: ``auto``, ``manual`` or ``rollback``.
+            outcome: ``ok``, ``failed``, ``timeout`` or ``refused``.
+            seconds: From sending it to the answer.
+        """
+        self._reconfigurations.labels(model, kind, outcome).inc()
+        self._reconfiguration_seconds.labels(model).observe(seconds)
 
     def rolled_back(self, model: str, reason: str) -> None:
-        """Regulus returned to the last known good."""
+        """Regulus returned to the last known good; ``reason`` is a :class:`~service.domain.decision.Reason`."""
+        self._rollbacks.labels(model, reason).inc()
 
     def objective(self, model: str, slo: Slo) -> None:
         """The objective that is in force."""
+        self._latency_target.labels(model).set(slo.bound_seconds)
+        self._objective.labels(model).set(slo.target_ratio)
+        self._percentile.labels(model).set(slo.percentile)
 
     def budget_remaining(self, model: str, ratio: float) -> None:
-        """Share of the error budget that is left, 1 … 0, negative when overspent."""
+        """Share of the error budget that is left: 1 untouched, 0 spent, negative when overspent."""
+        self._budget.labels(model).set(ratio)
 
     def recommended(self, model: str, recommendation: Recommendation, seconds: float) -> None:
         """The policy was asked; it took this long."""
+        self._confidence.labels(model).set(recommendation.confidence)
+        self._suggest_seconds.labels(model).observe(seconds)
 
     def configuration(self, model: str, config: ServingConfig) -> None:
         """The configuration in force."""
+        for knob in CONFIG_KNOBS:
+            self._config.labels(model, knob).set(getattr(config, knob))
 
     def window(self, model: str, window: Window, percentiles: Sequence[float] = (0.5, 0.99)) -> None:
-        """A window was measured."""
+        """A window was measured; an idle one has no latencies to show."""
+        self._window_rate.labels(model).set(window.workload.rate_per_second)
+        for percentile in percentiles:
+            value = window.latency.quantile(percentile)
+            self._window_latency.labels(model, f"{percentile:g}").set(value)
 
     def scrape_failed(self, model: str) -> None:
         """The server's metrics could not be read."""
+        self._scrape_failures.labels(model).inc()
 
     def loop_succeeded(self, model: str, at: float) -> None:
-        """A round of the loop ended well at this unix time."""
+        """A round of the loop ended well at this unix time, seconds."""
+        self._loop_at.labels(model).set(at)
 
-    def forget(self, model: str) -> None:
-        """The model is no longer steered: its gauges vanish."""
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(PREFIX + name, help_text, ["model", *labels], registry=self._registry)
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        return Gauge(PREFIX + name, help_text, ["model", *labels], registry=self._registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(PREFIX + name, help_text, ["model"], registry=self._registry, buckets=buckets)

@@ -11,10 +11,14 @@ readings; interval k holds a_k events out of an exposure b_k, and A, B are their
    inflate: the largest over blocks of 1, 2, 4, … intervals, so that bursts and busy periods, which last several
    intervals, count as noise; and at least the variance of a Poisson or binomial count.
 3. What is significant may still be small. A change counts only if it also matters: the rate differs by a fifth, or the
-   distributions of latency before and after are a fifth apart (Kolmogorov's distance).
+   distributions of latency before and after are three tenths apart (Kolmogorov's distance).
 
 Series: arrivals out of seconds; requests slower than the stretch's median out of requests; the same with its 90th
 percentile, which sees a short backlog at the edge of the stretch.
+
+What it cannot tell apart: near saturation a queue wanders by itself for many service times (M/M/1: about
+service / (1 − √utilisation)²). Where that is not short against the stretch, the wandering is called movement; rightly
+so, because such a stretch does not show the tail that the next one will.
 """
 
 from __future__ import annotations
@@ -37,13 +41,16 @@ MIN_INTERVALS = 4
 MIN_BLOCKS = 8
 
 #: Chance that one of the three tests calls chance a change.
-FALSE_ALARM = 0.003
+FALSE_ALARM = 0.002
+
+#: A change nearer to either end of the stretch than this share of it is a burst, not a change.
+MARGIN = 0.1
 
 #: A change of rate that matters to the choice of a configuration.
 MIN_RATE_RATIO = 1.2
 
 #: A distance between distributions of latency that matters.
-MIN_DISTANCE = 0.2
+MIN_DISTANCE = 0.3
 
 #: Which latencies the stretch is divided at.
 SPLITS = (0.5, 0.9)
@@ -143,6 +150,7 @@ def _change(events: Array, exposure: Array, least_variance: float) -> int | None
     place = np.arange(1, intervals) / intervals
     deviation = math.sqrt(max(_long_run_variance(excess), least_variance) * intervals)
     bridge = np.abs(np.cumsum(excess)[:-1]) / (deviation * np.sqrt(place * (1 - place)))
+    bridge[(place < MARGIN) | (place > 1 - MARGIN)] = 0.0
     split = int(bridge.argmax())
     critical = NormalDist().inv_cdf(1 - FALSE_ALARM / (2 * (intervals - 1)))
     return split + 1 if bridge[split] > critical else None
