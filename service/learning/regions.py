@@ -7,9 +7,9 @@ is drawn again. The region is computed from the trials in their order; it holds 
 
 What became of RRL's other half. RRL copies a share α of each estimate into every cell of the ball. With latency
 L-Lipschitz on the grid that biases a neighbour by up to L times the radius, and feeding such a table to the surrogate
-as its mean would count each window twice. The surrogate's covariance does the same work without either fault: a neighbour
-takes a share of the value that falls with its distance, is told how uncertain it remains, and each window counts once.
-So the region stays, and the table does not.
+as its mean would count each window twice. The surrogate's covariance does the same work without either fault: a
+neighbour takes a share of the value that falls with its distance, is told how uncertain it remains, and each window
+counts once. So the region stays, and the table does not.
 """
 
 from __future__ import annotations

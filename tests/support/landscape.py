@@ -51,6 +51,8 @@ class Model:
 LIGHT = Model("light", call=4e-4, fixed=2e-4, example=6e-5, curve=1.0, parallel=0.3, sync=0.15, thrash=0.25)
 #: Mostly convolutions: examples cost nearly their own price each, intra-op threads help a single request.
 HEAVY = Model("heavy", call=4e-4, fixed=1.6e-3, example=2.4e-3, curve=0.93, parallel=0.85, sync=0.06, thrash=0.12)
+#: A price for each call that batches share well, and moderate gains from intra-op threads.
+MEDIUM = Model("medium", call=4e-4, fixed=3e-3, example=8e-4, curve=0.97, parallel=0.6, sync=0.1, thrash=0.2)
 
 
 @dataclass(frozen=True)
