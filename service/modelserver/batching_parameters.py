@@ -185,8 +185,8 @@ def per_model_config(base: ServingConfig, parameters: BatchingParameters) -> Ser
     """``base`` with the sizes and timeouts of a version's own file; threads stay those of the server.
 
     What a ServingConfig cannot say (padding of variable-length inputs, splitting of large requests, the pool's name)
-    stays in ``parameters``. With splitting, ``max_batch_size`` of the result is ``max_execution_batch_size``: the
-    largest batch that is executed; the largest request is ``parameters.max_batch_size``.
+    stays in ``parameters``. With splitting, ``max_batch_size`` is the largest request, and since the last of
+    ``allowed_batch_sizes`` must equal it, it is added to them; no batch is ever padded up to it.
 
     Raises:
         ServingError: INVALID_ARGUMENT; a value lies outside what this server allows.
@@ -196,14 +196,17 @@ def per_model_config(base: ServingConfig, parameters: BatchingParameters) -> Ser
 
 
 def _with_batching(base: ServingConfig, parameters: BatchingParameters, threads: int) -> ServingConfig:
+    sizes = parameters.allowed_batch_sizes
+    if sizes and sizes[-1] < parameters.max_batch_size:
+        sizes += (parameters.max_batch_size,)
     try:
         return base.with_values(
             enable_batching=True,
-            max_batch_size=parameters.max_execution_batch_size,
+            max_batch_size=parameters.max_batch_size,
             batch_timeout_micros=parameters.batch_timeout_micros,
             max_enqueued_batches=parameters.max_enqueued_batches,
             num_batch_threads=threads,
-            allowed_batch_sizes=parameters.allowed_batch_sizes,
+            allowed_batch_sizes=sizes,
         )
     except InfeasibleConfigError as error:
         raise ServingError(Code.INVALID_ARGUMENT, str(error)) from None
