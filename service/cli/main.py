@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "slo": ("service.cli.slo", "Show or change a model's objective."),
     "mode": ("service.cli.mode", "Show or change how much Regulus may do for a model."),
     "decisions": ("service.cli.decisions", "List what was decided, and why."),
+    "config": ("service.cli.config", "Show or set the configuration in force."),
+    "rollback": ("service.cli.rollback", "Return to the last known good configuration."),
 }
 
 
@@ -50,7 +52,9 @@ def _only_help_wanted() -> bool:
     return len(sys.argv) <= 1 or sys.argv[1] in ("--help", "-h")
 
 
-app = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=LazyGroup, no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+)
 
 
 @app.callback(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,0 +1,67 @@
+"""Logs: structlog for everything, the libraries' own lines included; to standard error, for people or machines."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from service.api.settings import LogFormat, LogSettings
+
+#: Libraries whose info lines repeat what we log ourselves.
+QUIET_LIBRARIES = ("httpx", "httpcore", "uvicorn", "alembic", "asyncio")
+
+_USERINFO = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")
+
+
+def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """Send all logs to ``stream``, standard error by default, in the chosen format. Call once, at the start."""
+    target = stream if stream is not None else sys.stderr
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        mask_passwords,
+    ]
+    people = settings.format is LogFormat.CONSOLE or (settings.format is LogFormat.AUTO and target.isatty())
+    last: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=target.isatty())]
+        if people
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.level.upper())
+    for name in QUIET_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(settings.level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def mask_passwords(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Hide the password of every URL in a line, wherever an error message brought it from."""
+    for name, value in event.items():
+        if isinstance(value, str) and "://" in value:
+            event[name] = mask_url(value)
+    return event
+
+
+def mask_url(text: str) -> str:
+    """``text`` with the passwords of its URLs replaced by ``***``."""
+    return _USERINFO.sub(r"\1:***", text)
