@@ -160,6 +160,11 @@ class ModelSession:
         return self._calls[key]
 
 
+def first_session() -> None:
+    """Open and close an empty session: TensorFlow looks for devices at the first, and says so on stderr."""
+    tf.compat.v1.Session(graph=tf.Graph()).close()
+
+
 def _signature(key: str, definition: Any) -> Signature:
     """Our view of a ``SignatureDef``; aliases sorted, as TensorFlow Serving's maps are."""
     return Signature(

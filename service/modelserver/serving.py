@@ -1,0 +1,185 @@
+"""Serving: the parts of the model server put together, from the flags to the last answered request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from service.modelserver.agent import Agent
+from service.modelserver.batching_parameters import BatchingParameters, batching_parameters, initial_config
+from service.modelserver.config_files import session_config, tls_config
+from service.modelserver.flags import ServerFlags, notes
+from service.modelserver.grpc_server import GrpcServer
+from service.modelserver.http_listener import HttpListener
+from service.modelserver.manager import ModelManager
+from service.modelserver.metrics import ServerMetrics
+from service.modelserver.model_config import model_configs
+from service.modelserver.node_limits import node_cpus, node_memory_bytes
+from service.modelserver.rest import RestApp
+from service.modelserver.servable import RuntimeOptions
+from service.modelserver.versions import State
+
+_log = logging.getLogger(__name__)
+
+
+async def serve(flags: ServerFlags) -> None:
+    """Load the models, answer until SIGTERM or SIGINT, drain.
+
+    Ports open when all initial models are available, and not before. A second signal ends the process at once.
+
+    Raises:
+        ServingError: A file, a port or a model was refused; nothing is left running.
+    """
+    tf.get_logger().setLevel(logging.ERROR)
+    for note in notes(flags):
+        _log.warning(note)
+    stop = _stop_signal()
+    server = _Server.build(flags)
+    try:
+        await _unless_stopped(server.start(), stop)
+        if not stop.is_set():
+            print(server.describe(), flush=True)
+        await stop.wait()
+    finally:
+        await server.stop()
+
+
+@dataclass(slots=True)
+class _Server:
+    """All parts. HTTP ports are bound already, and nothing else has begun."""
+
+    flags: ServerFlags
+    manager: ModelManager
+    metrics: ServerMetrics
+    grpc: GrpcServer
+    rest: HttpListener | None
+    agent: HttpListener | None
+
+    @classmethod
+    def build(cls, flags: ServerFlags) -> _Server:
+        parameters = batching_parameters(flags)
+        metrics = ServerMetrics()
+        manager = ModelManager(
+            model_configs(flags),
+            flags,
+            initial_config(flags, parameters, max(1, round(node_cpus()))),
+            metrics,
+            runtime=_runtime(flags, parameters),
+        )
+        return cls(
+            flags=flags,
+            manager=manager,
+            metrics=metrics,
+            grpc=GrpcServer(manager, flags, tls_config(flags)),
+            rest=HttpListener(flags.host, flags.rest_api_port, "REST") if flags.rest_api_port else None,
+            agent=HttpListener(flags.agent_host, flags.agent_port, "The agent") if flags.agent_port else None,
+        )
+
+    async def start(self) -> None:
+        await self.manager.start()
+        # What loading made will stay: the collector need not look at it again in the middle of requests.
+        gc.collect()
+        gc.freeze()
+        await self.grpc.start()
+        if self.rest is not None:
+            await self.rest.start(RestApp(self.manager, self.metrics, self.flags), self.flags.drain_timeout_seconds)
+        if self.agent is not None:
+            await self.agent.start(self._agent_app(), self.flags.drain_timeout_seconds)
+
+    def _agent_app(self) -> Any:
+        agent = Agent(
+            self.manager,
+            cpus=node_cpus(),
+            memory_bytes=node_memory_bytes(),
+            on_generation=self.metrics.generation,
+            models=lambda: [{"name": name, "versions": versions} for name, versions in self._available().items()],
+            render_metrics=self.metrics.render,
+        )
+        return agent.app()
+
+    async def stop(self) -> None:
+        """Stop accepting, finish what is in flight within the drain time-out, unload."""
+        limit = self.flags.drain_timeout_seconds
+        started = time.monotonic()
+        listeners = [listener.stop() for listener in (self.rest, self.agent) if listener is not None]
+        await asyncio.gather(self.grpc.stop(limit), *listeners)
+        try:
+            async with asyncio.timeout(max(1.0, limit - (time.monotonic() - started))):
+                await self.manager.stop()
+        except TimeoutError:
+            _log.warning("models were still busy after %g s and are abandoned", limit)
+
+    def describe(self) -> str:
+        """One line for people: where it listens, what it serves, and how."""
+        places = []
+        if self.flags.port:
+            places.append(f"gRPC {self.flags.host}:{self.flags.port}")
+        if self.flags.grpc_socket_path:
+            places.append(f"gRPC unix:{self.flags.grpc_socket_path}")
+        if self.rest is not None:
+            places.append(f"REST {self.rest.address}")
+        if self.agent is not None:
+            places.append(f"agent {self.agent.address}")
+        models = ", ".join(f"{name}:{'+'.join(map(str, numbers))}" for name, numbers in self._available().items())
+        return f"Serving {models} on {', '.join(places)}; {self.manager.config.describe()}"
+
+    def _available(self) -> dict[str, list[int]]:
+        """Versions that serve, by model."""
+        return {
+            model.name: sorted(
+                status.version for status in self.manager.statuses(model.name) if status.state is State.AVAILABLE
+            )
+            for model in self.manager.models
+        }
+
+
+def _runtime(flags: ServerFlags, parameters: BatchingParameters | None) -> RuntimeOptions:
+    splits = parameters is not None and parameters.enable_large_batch_splitting
+    return RuntimeOptions(
+        max_unbatched_concurrency=flags.grpc_max_threads,
+        session_config=session_config(flags),
+        warmup=flags.enable_model_warmup,
+        warmup_iterations=max(1, flags.num_request_iterations_for_warmup),
+        pad_variable_length_inputs=parameters is not None and parameters.pad_variable_length_inputs,
+        max_execution_batch_size=parameters.max_execution_batch_size if parameters is not None and splits else 0,
+    )
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; the second ends the process without further ado."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        _log.info("stopping: requests in flight are finished first")
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
+
+
+async def _unless_stopped(work: Awaitable[None], stop: asyncio.Event) -> None:
+    """Await ``work``, but cancel it when ``stop`` is set before it is done."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not working.done():
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+        return
+    await working
