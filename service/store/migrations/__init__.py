@@ -1,0 +1,4 @@
+"""The way from any earlier schema to the present one; alembic walks it when a database is opened.
+
+A change of ``schema.py`` comes with a new file in ``versions``; a test compares what the files build with the tables.
+"""
