@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,8 @@ PEM = "-----BEGIN CERTIFICATE-----\\nabc\\n-----END CERTIFICATE-----\\n"
 def flags_with(tmp_path: Path, flag: str, text: str) -> ServerFlags:
     file = tmp_path / "file.txt"
     file.write_text(text)
-    return replace(ServerFlags(model_base_path="/m"), **{flag: str(file)})
+    changes: dict[str, Any] = {flag: str(file)}
+    return replace(ServerFlags(model_base_path="/m"), **changes)
 
 
 @pytest.mark.parametrize(
