@@ -58,7 +58,7 @@ class ExampleMethod:
     Attributes:
         name: As in ``SignatureDef.method_name`` and ``InferenceTask.method_name``.
         kind: For messages.
-        outputs_of: Output aliases that a signature offers to this method; refuses a signature that does not fit.
+        outputs_of: Output aliases that a signature of one input offers to this method; refuses one that does not fit.
         result_of: The result message from ``{alias: array}`` and n.
     """
 
@@ -84,16 +84,14 @@ class ExampleMethod:
             )
         if len(signature.inputs) != 1:
             raise _invalid("Expected one input Tensor.")
-        aliases = self.outputs_of(signature)
-        if INPUTS not in signature.inputs:
-            raise _invalid(f"No {self.kind} inputs found in SignatureDef: {signature}")
-        return aliases
+        return self.outputs_of(signature)
 
 
 def _classification_outputs(signature: SignatureDef) -> tuple[str, ...]:
     count = len(signature.outputs)
     if count not in (1, 2):
         raise _invalid(f"Expected one or two output Tensors, found {count}")
+    _require_inputs(signature, "classification")
     aliases = tuple(alias for alias in (CLASSES, SCORES) if alias in signature.outputs)
     if not aliases:
         raise _invalid(
@@ -106,9 +104,15 @@ def _classification_outputs(signature: SignatureDef) -> tuple[str, ...]:
 def _regression_outputs(signature: SignatureDef) -> tuple[str, ...]:
     if len(signature.outputs) != 1:
         raise _invalid("Expected one output Tensor.")
+    _require_inputs(signature, "regression")
     if OUTPUTS not in signature.outputs:
         raise _invalid(f"No regression outputs found in SignatureDef: {signature}")
     return (OUTPUTS,)
+
+
+def _require_inputs(signature: SignatureDef, kind: str) -> None:
+    if INPUTS not in signature.inputs:
+        raise _invalid(f"No {kind} inputs found in SignatureDef: {signature}")
 
 
 def _classification_result(outputs: Mapping[str, Array], count: int) -> ClassificationResult:
