@@ -66,7 +66,8 @@ class ModelSettings(Settings):
     )
     bounds: dict[str, tuple[int, int]] = Field(
         default_factory=dict,
-        description="Lowest and highest allowed value for a knob, in the knob's own unit. Empty: what the node supports.",
+        description="Lowest and highest allowed value for a knob, in the knob's own unit. Empty: all that the node "
+        "supports.",
     )
     pinned: dict[str, int] = Field(
         default_factory=dict,
@@ -102,11 +103,18 @@ class LoopSettings(Settings):
         "hundred requests at 100 a second, enough for a p99.",
     )
     max_window_seconds: float = Field(
-        default=15.0,
+        default=60.0,
         gt=0,
         le=7200,
-        description="Longest stretch to wait for certainty when the tail lies too near the bound, seconds. Three "
-        "windows narrow the interval by 1.7 times; more would only react later.",
+        description="Longest stretch to wait for min_requests, seconds. A minute lets a model with 4 requests a second "
+        "be judged; beyond it the load itself would have moved.",
+    )
+    certainty_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        le=3600,
+        description="Longest wait, once a window is ready, for a tail that lies too near the bound to tell, seconds; "
+        "after that the estimate counts. Two more windows; waiting longer would only react later.",
     )
     min_requests: int = Field(
         default=200,
@@ -214,8 +222,23 @@ class LoopSettings(Settings):
         description="How many of the newest observations a restart learns from again (count). Older ones add little, "
         "and replay should take seconds.",
     )
-    retention_days: float = Field(
-        default=30.0, gt=0, le=3650, description="How long observations and decisions are kept, days. One month of why."
+    keep_observations: int = Field(
+        default=20_000,
+        ge=100,
+        le=10_000_000,
+        description="Newest observations kept for a model (count). A day of one every five seconds.",
+    )
+    keep_decisions: int = Field(
+        default=10_000,
+        ge=100,
+        le=10_000_000,
+        description="Newest decisions that changed or said something kept for a model (count). Weeks of why.",
+    )
+    keep_holds: int = Field(
+        default=2_000,
+        ge=100,
+        le=10_000_000,
+        description="Newest decisions to do nothing kept for a model (count). A week at one every five minutes.",
     )
 
     @model_validator(mode="after")

@@ -32,8 +32,8 @@ class ModelStatus:
         verdict: What ``judged`` said of the objective; None before the first, and after the objective was changed.
         workload: The present load: of ``window`` where it has traffic, else of ``judged``.
         recommendation: What the policy said last.
-        last_decision: The newest decision, stored or (a repeated hold) not.
-        hold_reason: Why nothing is being done; None when the last decision changed something.
+        last_decision: The newest decision that did or recommended something; None before the first.
+        hold_reason: Why nothing is being done; None right after something was, and while ``problem`` says it.
         hold_explanation: The same as a sentence.
         agent_reachable: Whether the agent answered the last question; False before the first.
         metrics_age_seconds: Age of the newest reading; None before the first.

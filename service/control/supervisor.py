@@ -10,7 +10,8 @@ import httpx
 import structlog
 
 from service.backends.agent_backend import AgentBackend
-from service.control.loop import ModelLoop, PolicyFactory
+from service.control.learner import PolicyFactory
+from service.control.loop import ModelLoop
 from service.control.settings import LoopSettings, ModelSettings
 from service.control.status import ModelStatus
 from service.domain.clock import Clock, SystemClock
@@ -22,7 +23,7 @@ from service.domain.workload import Workload
 from service.learning.adaptive_rrl import AdaptiveRRL
 from service.learning.space import ConfigSpace
 from service.store.store import Store
-from service.telemetry.control_metrics import ControlMetrics
+from service.telemetry.own_metrics import ControlMetrics
 from service.telemetry.scraper import Scraper
 
 #: Threads in which policies think, for all models together. Two keep one slow model from holding up the others
@@ -56,8 +57,8 @@ class Supervisor:
         models: What to steer; names are unique.
         settings: How every loop works.
         store: The history, open. The caller closes it after :meth:`stop`.
-        clock: Time.
         metrics: Our own metrics; the caller exposes them.
+        clock: Time; the machine's own by default.
         client_factory: Makes the HTTP client of one model. Each has its own, so that a node that hangs takes no
             connection from another.
         policy_factory: Makes the policy of one model for the configurations of its node.
@@ -72,8 +73,8 @@ class Supervisor:
         settings: LoopSettings,
         store: Store,
         *,
+        metrics: ControlMetrics,
         clock: Clock | None = None,
-        metrics: ControlMetrics | None = None,
         client_factory: Callable[[], httpx.AsyncClient] = default_client,
         policy_factory: PolicyFactory = default_policy,
     ) -> None:
@@ -84,7 +85,7 @@ class Supervisor:
         self._settings = settings
         self._store = store
         self._clock = clock or SystemClock()
-        self._metrics = metrics or ControlMetrics()
+        self._metrics = metrics
         self._thinkers = ThreadPoolExecutor(POLICY_THREADS, thread_name_prefix="policy")
         self._clients = {model.name: client_factory() for model in models}
         self._loops = {model.name: self._loop(model, policy_factory) for model in models}
@@ -102,7 +103,13 @@ class Supervisor:
                 read_timeout_seconds=settings.agent_timeout_seconds,
                 apply_timeout_seconds=settings.apply_timeout_seconds,
             ),
-            scraper=Scraper(model.metrics_url, model.name, client, self._clock),
+            scraper=Scraper(
+                model.metrics_url,
+                model.name,
+                client,
+                self._clock,
+                timeout_seconds=settings.scrape_timeout_seconds,
+            ),
             store=self._store,
             policy_factory=policy_factory,
             thinkers=self._thinkers,
@@ -116,8 +123,10 @@ class Supervisor:
         self._tasks.append(asyncio.create_task(self._prune(), name="prune"))
 
     async def stop(self) -> None:
-        """End all loops and release connections. A change that is under way at an agent is left to the agent: the
-        next start finds out what is in force. Idempotent."""
+        """End all loops and release connections. Idempotent.
+
+        A change that is under way at an agent is left to the agent: the next start finds out what is in force.
+        """
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -148,8 +157,9 @@ class Supervisor:
         await self._of(model).set_slo(slo)
 
     async def set_mode(self, model: str, mode: Mode) -> None:
-        """Change how much may be done; remembered across restarts. Leaving ``auto`` stops changes at once, except one
-        that an agent is already carrying out.
+        """Change how much may be done; remembered across restarts.
+
+        Leaving ``auto`` stops changes at once, except one that an agent is already carrying out.
 
         Raises:
             UnknownModelError: No such model here.
@@ -230,11 +240,17 @@ class Supervisor:
             raise UnknownModelError(model) from None
 
     async def _prune(self) -> None:
-        """Drop history that is older than it is to be kept, now and every hour."""
+        """Drop more history than is to be kept, now and every hour."""
         while True:
             try:
-                before = self._clock.time() - self._settings.retention_days * 86_400
-                await asyncio.to_thread(self._store.prune, before)
+                for model in self._loops:
+                    await asyncio.to_thread(
+                        self._store.prune,
+                        model,
+                        keep_observations=self._settings.keep_observations,
+                        keep_holds=self._settings.keep_holds,
+                        keep_decisions=self._settings.keep_decisions,
+                    )
             except StoreError as error:
                 log.warning("history not pruned", error=str(error))
             await self._clock.sleep(PRUNE_INTERVAL_SECONDS)

@@ -1,0 +1,199 @@
+"""AgentBackend: one node, reached through the REST API of its agent.
+
+=====================  =================================================
+answer of the agent    here
+=====================  =================================================
+200                    BackendState
+409                    StaleGenerationError
+422                    InfeasibleConfigError, naming the knob
+504                    ApplyTimeoutError: the old configuration serves on
+anything else, none    BackendUnavailableError
+=====================  =================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from service.backends.protocol import BackendPhase, BackendState, Support
+from service.domain.errors import (
+    ApplyTimeoutError,
+    BackendUnavailableError,
+    InfeasibleConfigError,
+    InvalidValueError,
+    StaleGenerationError,
+)
+from service.domain.serving_config import ServingConfig
+
+CONFIG_PATH = "/agent/v1/config"
+
+#: An agent's answer is a few kilobytes; a hostile or broken one must not fill our memory.
+MAX_ANSWER_BYTES = 1 << 20
+
+#: Time beyond the agent's own time-out in which it can still say that it ran out, seconds.
+GRACE_SECONDS = 5.0
+
+#: Most characters of a foreign message that are passed on.
+MAX_MESSAGE_CHARS = 500
+
+_KNOWN_KEYS = ("config", "generation", "state", "support", "server")
+
+
+class AgentBackend:
+    """Speaks the agent API. Safe for concurrent use.
+
+    Args:
+        url: Root of the agent, such as ``http://127.0.0.1:8600``.
+        client: Connections; the caller closes it.
+        read_timeout_seconds: For a question, from the first byte sent to the last received.
+        apply_timeout_seconds: For a change. The agent is told to give up after this long; it is waited for a little
+            longer, so that it can say so.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        client: httpx.AsyncClient,
+        *,
+        read_timeout_seconds: float = 5.0,
+        apply_timeout_seconds: float = 60.0,
+    ) -> None:
+        self._url = url.rstrip("/") + CONFIG_PATH
+        self._client = client
+        self._read_timeout = read_timeout_seconds
+        self._apply_timeout = apply_timeout_seconds
+
+    async def read(self) -> BackendState:
+        """What is in force.
+
+        Raises:
+            BackendUnavailableError: No (readable) answer in time.
+        """
+        status, body = await self._call("GET", None, self._read_timeout)
+        if status != httpx.codes.OK:
+            raise self._refused("GET", status, body)
+        return self._state(body)
+
+    async def apply(self, config: ServingConfig, generation: int) -> BackendState:
+        """Put ``config`` in force; see :meth:`service.backends.protocol.Backend.apply`.
+
+        Raises:
+            StaleGenerationError: ``generation`` is not newer than the one in force.
+            InfeasibleConfigError: The node cannot run it; names the knob.
+            ApplyTimeoutError: Not ready in time; the old configuration has kept serving.
+            BackendUnavailableError: No (readable) answer; the outcome is unknown.
+        """
+        order = {"generation": generation, "config": config.to_dict(), "timeout_seconds": self._apply_timeout}
+        status, body = await self._call("PUT", order, self._apply_timeout + GRACE_SECONDS)
+        if status == httpx.codes.OK:
+            return self._state(body)
+        if status == httpx.codes.CONFLICT:
+            current = body.get("current_generation")
+            raise StaleGenerationError(generation, current if _is_int(current) else None)
+        if status == httpx.codes.UNPROCESSABLE_ENTITY:
+            raise _infeasible(body)
+        if status == httpx.codes.GATEWAY_TIMEOUT:
+            raise ApplyTimeoutError(_detail(body) or f"not in force after {self._apply_timeout:g} s")
+        raise self._refused("PUT", status, body)
+
+    async def close(self) -> None:
+        """Nothing is held here: the connections are the caller's."""
+
+    async def _call(
+        self, method: str, order: Mapping[str, Any] | None, timeout_seconds: float
+    ) -> tuple[int, dict[str, Any]]:
+        """Status and JSON object of one call; the time-out covers all of it, however slowly the bytes drip."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self._exchange(method, order, timeout_seconds)
+        except TimeoutError:
+            raise self._unavailable(f"no answer to {method} within {timeout_seconds:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise self._unavailable(f"{method} failed: {str(error) or type(error).__name__}") from error
+
+    async def _exchange(
+        self, method: str, order: Mapping[str, Any] | None, timeout_seconds: float
+    ) -> tuple[int, dict[str, Any]]:
+        async with self._client.stream(method, self._url, json=order, timeout=timeout_seconds) as answer:
+            content = bytearray()
+            async for chunk in answer.aiter_bytes():
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise self._unavailable(f"the answer exceeds {MAX_ANSWER_BYTES} bytes; is this an agent?")
+            if not answer.is_success and "json" not in answer.headers.get("content-type", ""):
+                return answer.status_code, {}
+        try:
+            body = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise self._unavailable(f"the answer is not JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise self._unavailable("the answer is not a JSON object")
+        return answer.status_code, body
+
+    def _state(self, body: Mapping[str, Any]) -> BackendState:
+        try:
+            generation = body["generation"]
+            if not _is_int(generation) or generation < 0:
+                raise ValueError(f"generation must be a whole number ≥ 0, not {generation!r}")
+            server = body.get("server", {})
+            return BackendState(
+                config=ServingConfig.from_dict(body["config"]),
+                generation=generation,
+                phase=BackendPhase(body["state"]),
+                support=_support(body["support"]),
+                server_kind=str(server.get("kind", "unknown"))[:MAX_MESSAGE_CHARS],
+                server_version=str(server.get("version", "unknown"))[:MAX_MESSAGE_CHARS],
+                details={key: value for key, value in body.items() if key not in _KNOWN_KEYS},
+            )
+        except KeyError as error:
+            raise self._unavailable(f"the answer lacks {error}; is this an agent?") from None
+        except (InvalidValueError, ValueError, TypeError, AttributeError) as error:
+            raise self._unavailable(f"the answer makes no sense: {error}") from error
+
+    def _refused(self, method: str, status: int, body: Mapping[str, Any]) -> BackendUnavailableError:
+        return self._unavailable(f"{method} answered {status} {_detail(body)}".rstrip())
+
+    def _unavailable(self, what: str) -> BackendUnavailableError:
+        return BackendUnavailableError(f"agent at {self._url}: {what}")
+
+
+def _support(raw: Mapping[str, Any]) -> Support:
+    """Read what a node can do.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: It makes no sense.
+    """
+    bounds = {}
+    for knob, limits in raw["knobs"].items():
+        low, high = limits["min"], limits["max"]
+        if not (_is_int(low) and _is_int(high) and low <= high):
+            raise ValueError(f"support.knobs.{knob} needs whole numbers min ≤ max, not {low!r} and {high!r}")
+        bounds[str(knob)] = (low, high)
+    cpus = float(raw["cpus"])
+    if not (math.isfinite(cpus) and cpus > 0):
+        raise ValueError(f"support.cpus must be a number > 0, not {cpus!r}")
+    memory = raw.get("memory_bytes")
+    return Support(bounds=bounds, cpus=cpus, memory_bytes=memory if _is_int(memory) else None)
+
+
+def _infeasible(body: Mapping[str, Any]) -> InfeasibleConfigError:
+    """The first field error of a problem document; ``config.max_batch_size`` names the knob ``max_batch_size``."""
+    errors = body.get("errors")
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        field = str(errors[0].get("field", "config")).removeprefix("config.")
+        return InfeasibleConfigError(field[:MAX_MESSAGE_CHARS], str(errors[0].get("message", ""))[:MAX_MESSAGE_CHARS])
+    return InfeasibleConfigError("config", _detail(body) or "the node cannot run it")
+
+
+def _detail(body: Mapping[str, Any]) -> str:
+    return str(body.get("detail") or body.get("title") or "")[:MAX_MESSAGE_CHARS]
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,258 @@
+"""Actuator: keeps what the loop believes to be in force equal to what is, and carries out orders."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import structlog
+
+from service.backends.protocol import BackendPhase, BackendState
+from service.control.guardrails import Quarantine
+from service.control.journal import Journal
+from service.control.node import Node, Order
+from service.control.settings import LoopSettings
+from service.control.track import Track
+from service.domain.clock import Clock
+from service.domain.decision import Action, Decision, Reason
+from service.domain.errors import (
+    ApplyTimeoutError,
+    BackendUnavailableError,
+    InfeasibleConfigError,
+    StaleGenerationError,
+    StoreError,
+)
+from service.domain.serving_config import ServingConfig
+from service.store.records import StoredState
+from service.telemetry.own_metrics import ControlMetrics
+from service.telemetry.windows import WindowBuilder
+
+log = structlog.get_logger(__name__)
+
+
+class Actuator:
+    """Looks, reconciles and acts for one model. Not safe for concurrent use.
+
+    Args:
+        model: Name of the model.
+        node: Whom to ask.
+        journal: What is written down.
+        track: The loop's memory.
+        windows: Begun anew when another configuration is in force.
+        settings: How long a failed configuration is not tried again.
+        clock: Time.
+        metrics: Told of rollbacks.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        node: Node,
+        journal: Journal,
+        track: Track,
+        windows: WindowBuilder,
+        settings: LoopSettings,
+        clock: Clock,
+        metrics: ControlMetrics,
+    ) -> None:
+        self._model = model
+        self._node = node
+        self._journal = journal
+        self._track = track
+        self._windows = windows
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._remembered: StoredState | None = None
+
+    def resume(self, remembered: StoredState | None) -> None:
+        """Take over what an earlier run believed to be in force; the first look compares."""
+        self._remembered = remembered
+
+    async def note(self, action: Action, reason: Reason, explanation: str, **more: Any) -> Decision:
+        """Write down a decision about the configuration in force.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        state = self._node.state
+        more.setdefault("config_before", state.config if state else None)
+        more.setdefault("config_after", state.config if state else None)
+        decision = Decision(
+            decided_at=self._clock.time(),
+            model=self._model,
+            mode=self._track.mode,
+            action=action,
+            reason=reason,
+            explanation=explanation,
+            generation=state.generation if state else None,
+            **more,
+        )
+        return await self._journal.record(decision)
+
+    async def hold(self, reason: Reason, explanation: str, **more: Any) -> Decision:
+        """Write down why nothing is done."""
+        return await self.note(Action.HOLD, reason, explanation, **more)
+
+    async def look(self, *, even_if_resting: bool = False) -> bool:
+        """Find out what is in force, and take it for the incumbent.
+
+        Args:
+            even_if_resting: Ask even an agent that failed just now: a person waits for the answer.
+
+        Returns:
+            Whether it is known and nothing is under way. Otherwise the hold has been written down.
+
+        Raises:
+            StoreError: What was found could not be written down.
+        """
+        if self._node.resting and not even_if_resting:
+            return False
+        try:
+            state = await self._node.look()
+        except BackendUnavailableError as error:
+            await self.hold(Reason.AGENT_UNREACHABLE, str(error))
+            return False
+        order = self._node.in_doubt
+        if order is not None:
+            arrived = self._node.became_of(order, state)
+            if arrived is None:
+                await self.hold(Reason.APPLY_FAILED, f"the node is still switching to {order.config.describe()}")
+                return False
+            self._node.in_doubt = None
+            if arrived:
+                await self._in_force(order, state)
+                return True
+            log.warning("order lost", model=self._model, config=order.config.describe())
+        await self._reconcile(state)
+        if state.phase is BackendPhase.SWITCHING:
+            await self.hold(Reason.APPLY_FAILED, "the node is in the middle of a switch that somebody else ordered")
+            return False
+        return True
+
+    async def _reconcile(self, state: BackendState) -> None:
+        known = self._node.state
+        self._node.accept(state)
+        if known is None:
+            await self._reconcile_with_history(state)
+        elif known.config != state.config:
+            # A generation that grew was written by somebody; one that did not is a server that started afresh.
+            somebody = state.generation > known.generation
+            self._windows.restart("configuration changed outside")
+            self._track.changed(self._clock.monotonic(), by_user=somebody, probation=None)
+            await self.remember()
+            who = "somebody else put it in force" if somebody else "the server started anew with it"
+            await self.hold(
+                Reason.CONFIG_CHANGED_OUTSIDE,
+                f"found {state.config.describe()} in force instead of {known.config.describe()}: {who}",
+                config_before=known.config,
+            )
+        else:
+            await self.remember()
+
+    async def _reconcile_with_history(self, state: BackendState) -> None:
+        before = self._remembered.incumbent if self._remembered else None
+        await self.remember()
+        if before is None:
+            why = "first look at this node"
+        elif before == state.config:
+            why = "as the history has it"
+        else:
+            why = f"the history has {before.describe()}; it was changed while nobody looked on"
+        await self.hold(Reason.RECONCILED, f"found {state.config.describe()} in force: {why}", config_before=before)
+
+    async def carry_out(self, order: Order) -> Decision:
+        """Put an order in force and write it down.
+
+        Raises:
+            StoreError: The history cannot be written, so nothing was ordered.
+            StaleGenerationError, InfeasibleConfigError, ApplyTimeoutError: It is not in force.
+            BackendUnavailableError: It may be in force; the next look tells.
+        """
+        incumbent = self._node.state
+        if incumbent is None or self._node.in_doubt is not None:
+            raise BackendUnavailableError(self._node.error or "an earlier change is still under way; ask again later")
+        await self._journal.prove_writable((incumbent.config, incumbent.generation))
+        state = await self._node.send(order, incumbent.generation + 1)
+        return await self._in_force(order, state)
+
+    async def attempt(self, order: Order) -> Decision | None:
+        """Carry out an order of the loop's own; what goes wrong becomes a hold.
+
+        Returns:
+            The decision; None when nothing was changed, or nothing is known to have been.
+
+        Raises:
+            StoreError: The history cannot be written.
+        """
+        name = order.config.describe()
+        try:
+            return await self.carry_out(order)
+        except InfeasibleConfigError as error:
+            why = f"the node cannot run it ({error})"
+            self._put_in_quarantine(order.config, math.inf, Reason.INFEASIBLE, why)
+            await self.hold(Reason.INFEASIBLE, f"{name}: {why}; it will not be tried again")
+        except ApplyTimeoutError as error:
+            why = f"it was not ready in time ({error})"
+            self._put_in_quarantine(order.config, self._settings.quarantine_seconds, Reason.APPLY_FAILED, why)
+            await self.hold(Reason.APPLY_FAILED, f"{name}: {why}; the configuration before has kept serving")
+        except StaleGenerationError as error:
+            before = self._node.state
+            if await self.look() and before and self._node.state and self._node.state.config == before.config:
+                await self.hold(Reason.APPLY_FAILED, f"{name} was refused: {error}")
+        except BackendUnavailableError as error:
+            await self.hold(Reason.AGENT_UNREACHABLE, f"{name} may or may not be in force: {error}")
+        return None
+
+    def _put_in_quarantine(self, config: ServingConfig, seconds: float, reason: Reason, explanation: str) -> None:
+        until = self._clock.monotonic() + seconds
+        self._track.quarantine[config] = Quarantine(until=until, reason=reason, explanation=explanation)
+
+    async def _in_force(self, order: Order, state: BackendState) -> Decision:
+        before = self._node.state.config if self._node.state else None
+        now = self._clock.monotonic()
+        self._node.accept(state)
+        self._windows.restart("switch")
+        by_user = order.action is Action.MANUAL or order.reason is Reason.USER
+        self._track.changed(now, by_user=by_user, probation=order.probation)
+        self._track.spend_switches([now], now)
+        if order.action is Action.ROLLBACK:
+            self._metrics.rolled_back(self._model, order.reason.value)
+        explanation = order.explanation
+        if state.config != order.config:
+            explanation += f"; the node made it {state.config.describe()}"
+            self._put_in_quarantine(order.config, math.inf, Reason.INFEASIBLE, "the node ran something else instead")
+        decision = Decision(
+            decided_at=self._clock.time(),
+            model=self._model,
+            mode=self._track.mode,
+            action=order.action,
+            reason=order.reason,
+            explanation=explanation,
+            config_before=before,
+            config_after=state.config,
+            generation=state.generation,
+            recommendation=order.recommendation,
+            inputs=order.inputs,
+        )
+        log.info(
+            "in force", model=self._model, config=state.config.describe(), generation=state.generation, why=explanation
+        )
+        try:
+            decision = await self._journal.record(decision)
+            await self.remember()
+        except StoreError as error:
+            # It is done and cannot be undone by complaining: the journal writes it before anything else is done.
+            log.error("done but not yet written to the history", model=self._model, error=str(error))
+        return decision
+
+    async def remember(self) -> None:
+        """Write down what is in force and what was last good, where that is news.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        state = self._node.state
+        if state is not None:
+            await self._journal.remember((state.config, state.generation), self._track.last_known_good)
