@@ -30,7 +30,8 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     ]
     people = settings.format is LogFormat.CONSOLE or (settings.format is LogFormat.AUTO and target.isatty())
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=target.isatty())]
+        # Plain tracebacks: the pretty ones show local variables, which may hold secrets.
+        [structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if people
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -258,7 +258,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
     details = error.errors()
     if any(e["type"] == "json_invalid" for e in details):
         problem = details[0]
-        return problem_response(MALFORMED, f"{problem['ctx']['error']} at character {problem['loc'][-1]}", path)
+        return problem_response(MALFORMED, f"{problem['ctx']['error']} (character {problem['loc'][-1]})", path)
     content_type = request.headers.get("content-type", "")
     whole_body_refused = any(tuple(e["loc"]) == ("body",) for e in details)
     if whole_body_refused and not _is_json(content_type) and error.body:

@@ -241,13 +241,13 @@ def _where_missing(location: Location, layers: Sequence[_Source]) -> str:
 
 
 def _variable(location: Location, variables: Mapping[str, str]) -> str:
-    """The variable that gave a location, or the one that gave the JSON around it."""
+    """The variable that gave a location, those that gave what is in it, or the one that gave the JSON around it."""
     for length in range(len(location), 0, -1):
-        name = ENV_PREFIX + ENV_DELIMITER.join(str(part) for part in location[:length])
-        for variable in variables:
-            if variable.lower() == name.lower():
-                return variable
-    return ENV_PREFIX + ENV_DELIMITER.join(str(part) for part in location).upper()
+        name = (ENV_PREFIX + ENV_DELIMITER.join(str(part) for part in location[:length])).upper()
+        given = [v for v in variables if v.upper() == name or v.upper().startswith(name + ENV_DELIMITER)]
+        if given:
+            return ", ".join(given)
+    raise LookupError(f"no variable gave {_written(location)}")
 
 
 def _parts(field: str) -> Location:

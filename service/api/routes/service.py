@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import re
+
+from fastapi import APIRouter, Request
+from markdown_it import MarkdownIt
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from service import __version__
+from service.api import reference
 from service.api.dependencies import TheService, TheSupervisor
 from service.api.problems import NOT_READY, NotReadyError, responses
 from service.api.schemas import HealthOut, ReadyOut
 
 router = APIRouter(tags=["service"])
+
+_STYLE = """body { font: 15px/1.5 sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em }
+table { border-collapse: collapse } td, th { border: 1px solid #ccc; padding: .2em .6em; text-align: left }
+pre { background: #f4f4f4; padding: .6em; overflow: auto }"""
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Regulus API</title><style>{style}</style>
+<h1>Regulus API</h1><p>For programs: <a href="/openapi.json">openapi.json</a></p>{content}</html>"""
 
 
 @router.get("/healthz", operation_id="getHealth", responses=responses())
@@ -47,3 +57,12 @@ async def readyz(supervisor: TheSupervisor) -> ReadyOut:
 async def metrics(service: TheService) -> Response:
     """What Regulus says of itself, as Prometheus text."""
     return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> HTMLResponse:
+    """The API's reference as one page that needs nothing from elsewhere: no script, no network."""
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(reference.markdown(request.app.openapi()))
+    # Links lead to schemas; Markdown itself gives headings no names.
+    named = re.sub(r"<h3>(\w+)</h3>", lambda match: f'<h3 id="{match[1].lower()}">{match[1]}</h3>', html)
+    return HTMLResponse(_PAGE.format(style=_STYLE, content=named))
