@@ -39,12 +39,12 @@ BYTES_SUFFIX = "_bytes"
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
-#: Float type → (largest n such that all whole numbers up to n are exact, largest finite value).
-_FLOATS: dict[np.dtype[Any], tuple[int, float]] = {
-    np.dtype(np.float16): (2**11 - 1, 65504.0),
-    _BFLOAT16: (2**8 - 1, 3.3895313892515355e38),
-    np.dtype(np.float32): (2**24 - 1, 3.4028234663852886e38),
-    np.dtype(np.float64): (2**53 - 1, 1.7976931348623157e308),
+#: Float type → the largest n such that all whole numbers up to n are exact.
+_LARGEST_WHOLE: dict[np.dtype[Any], int] = {
+    np.dtype(np.float16): 2**11 - 1,
+    _BFLOAT16: 2**8 - 1,
+    np.dtype(np.float32): 2**24 - 1,
+    np.dtype(np.float64): 2**53 - 1,
 }
 _NOT_FINITE = {"nan": b"NaN", "inf": b"Infinity", "-inf": b"-Infinity"}
 
@@ -77,7 +77,7 @@ def read_tensor_fast(value: Any, dtype: np.dtype[Any], *, booleans: bool) -> Arr
         return None
     if found.size == 0:
         return found.astype(dtype) if found.dtype.kind == "f" else None
-    if dtype in _FLOATS:
+    if dtype in _LARGEST_WHOLE:
         return _fast_floats(found, dtype)
     if dtype.kind == "b":
         return found if found.dtype.kind == "b" else None
@@ -101,7 +101,7 @@ def _fast_strings(value: Any) -> Array | None:
 
 def _fast_floats(found: Array, dtype: np.dtype[Any]) -> Array | None:
     if found.dtype.kind in "iu":
-        largest, _ = _FLOATS[dtype]
+        largest = _LARGEST_WHOLE[dtype]
         return found.astype(dtype) if found.min() >= -largest and found.max() <= largest else None
     if found.dtype.kind != "f":
         return None
@@ -109,8 +109,8 @@ def _fast_floats(found: Array, dtype: np.dtype[Any]) -> Array | None:
         return found
     with np.errstate(over="ignore"):
         array = found.astype(dtype)
-    # An infinity is either NaN's or Infinity's own, or a number too large; the slow way knows.
-    return array if np.isfinite(array).all() else None
+    finite = np.isfinite(array)
+    return array if finite.all() or (finite == np.isfinite(found)).all() else None  # None: a number too large
 
 
 def walk_tensor(value: Any, spec: TensorSpec) -> Array:
@@ -119,7 +119,8 @@ def walk_tensor(value: Any, spec: TensorSpec) -> Array:
     if len(shape) > MAX_RANK:
         raise invalid(f"lists are nested {len(shape)} deep; at most {MAX_RANK} levels are allowed")
     leaves: list[Any] = []
-    _collect(value, shape, 0, _reader(spec), leaves)
+    with np.errstate(over="ignore"):  # the reader looks for overflow itself
+        _collect(value, shape, 0, _reader(spec), leaves)
     array = np.empty(len(leaves), dtype=spec.dtype)
     array[:] = leaves
     return array.reshape(shape)
@@ -183,11 +184,11 @@ def _reader(spec: TensorSpec) -> Callable[[Any], Any]:
         return value
 
     def read_float(value: Any) -> float:
-        largest_whole, largest = _FLOATS[dtype]
         if type(value) is int:
-            fits = abs(value) <= largest_whole
+            fits = abs(value) <= _LARGEST_WHOLE[dtype]
         elif type(value) is float:
-            fits = not math.isfinite(value) or abs(value) <= largest
+            # Rounded first: the shortest form of the largest value of a type may lie a little above it.
+            fits = not math.isfinite(value) or bool(np.isfinite(dtype.type(value)))
         else:
             raise wrong(value)
         if not fits:
@@ -203,7 +204,7 @@ def _reader(spec: TensorSpec) -> Callable[[Any], Any]:
         return read_bool
     if dtype.kind in "iu":
         return read_whole
-    return read_float if dtype in _FLOATS else refuse
+    return read_float if dtype in _LARGEST_WHOLE else refuse
 
 
 def write_tensor(alias: str, array: Array) -> Any:
