@@ -82,6 +82,7 @@ class ModelManager:
         self._polling = asyncio.Lock()
         self._reconfiguring = asyncio.Lock()
         self._pollers: list[asyncio.Task[None]] = []
+        self._discarding: set[asyncio.Task[None]] = set()
         self._complaints: dict[str, str] = {}
 
     @property
@@ -237,7 +238,11 @@ class ModelManager:
                     prepared.pop(servable).commit()
                 self._config = config
             finally:
-                await asyncio.gather(*(switch.discard() for switch in prepared.values()))
+                # Not awaited: whoever gives up waiting for us must not stop them half-way.
+                for switch in prepared.values():
+                    task = asyncio.ensure_future(switch.discard())
+                    self._discarding.add(task)
+                    task.add_done_callback(self._discarding.discard)
 
     async def stop(self) -> None:
         """Unload everything; requests under way are finished. Idempotent."""

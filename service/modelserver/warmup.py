@@ -31,6 +31,7 @@ from service.modelserver.examples import (
 )
 from service.modelserver.signature import DEFAULT_SIGNATURE_KEY
 from service.modelserver.status import Code, ServingError
+from service.modelserver.tensors import to_array
 
 #: Where the requests lie inside a version's directory.
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -118,10 +119,7 @@ def _predict_call(request: PredictRequest, signatures: Mapping[str, SignatureDef
     key = request.model_spec.signature_name or DEFAULT_SIGNATURE_KEY
     if key not in signatures:
         raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
-    try:
-        inputs = {alias: tf.make_ndarray(tensor) for alias, tensor in request.inputs.items()}
-    except (TypeError, ValueError) as error:
-        raise ServingError(Code.INVALID_ARGUMENT, f"Malformed tensor in a warm-up request: {error}") from error
+    inputs = {alias: to_array(tensor, alias) for alias, tensor in request.inputs.items()}
     return WarmupCall(key, inputs, tuple(request.output_filter))
 
 

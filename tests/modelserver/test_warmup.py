@@ -155,7 +155,7 @@ def test_requests_that_do_not_fit_the_model_are_refused(version: Path) -> None:
     malformed.predict_log.request.inputs["x"].tensor_content = b"123"
     for log, code, message in [
         (predict([1.0], "nothing"), Code.FAILED_PRECONDITION, 'Serving signature key "nothing" not found.'),
-        (malformed, Code.INVALID_ARGUMENT, "Malformed tensor in a warm-up request: "),
+        (malformed, Code.INVALID_ARGUMENT, "tensor parsing error: x: "),
         (classify("nothing"), Code.INVALID_ARGUMENT, "No signature was found with the name: nothing"),
         (regress("serving_default"), Code.INVALID_ARGUMENT, "No regression inputs found in SignatureDef: "),
         (multi(("serving_default", "predict")), Code.UNIMPLEMENTED, "Unsupported signature method_name: "),
