@@ -62,7 +62,7 @@ async def run_load(
         InvalidValueError: Plan, request and signature do not fit together.
     """
     where = parse_target(target) if isinstance(target, str) else target
-    transport = open_transport(where, plan)
+    transport = open_transport(where, plan.timeout, plan.connections, plan.max_inflight)
     try:
         encoding = transport.encoding(request.encoding)
         signature = await transport.signature(request.model, request.signature)
@@ -82,14 +82,14 @@ async def run_load(
         await transport.close()
 
 
-def open_transport(target: Target, plan: LoadPlan) -> Transport:
-    """The transport for the target's protocol."""
-    if target.protocol is Protocol.REST:
-        return RestTransport(target, plan.timeout, plan.max_inflight, plan.connections)
+def open_transport(where: Target, timeout: float, connections: int, max_inflight: int) -> Transport:
+    """The transport for the target's protocol; the values mean what they do in a :class:`LoadPlan`."""
+    if where.protocol is Protocol.REST:
+        return RestTransport(where, timeout, max_inflight, connections)
     # Imported where it is needed: gRPC is heavy, and REST does without it.
     from service.loadgen.grpc_transport import GrpcTransport
 
-    return GrpcTransport(target, plan.timeout, plan.connections)
+    return GrpcTransport(where, timeout, connections)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The demo's ports: fixed by default, so that a person can look at the pages it serves; checked before anything starts."""
+"""The demo's ports: known beforehand, so that a person can look at what it serves; checked before anything starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Ports:
     grpc: int = 8500
     rest: int = 8501
     agent: int = 8502
-    api: int = 8080
+    api: int = 8510
 
 
 def claim(ports: Ports) -> Ports:
