@@ -33,7 +33,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         # Plain tracebacks: the pretty ones show local variables, which may hold secrets.
         [structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if people
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     )
     handler = logging.StreamHandler(target)
     handler.setFormatter(

@@ -13,9 +13,6 @@ from service.cli.client import EXIT_CODES, session
 
 app = typer.Typer(add_completion=False)
 
-_BATCHING = frozenset(
-    {"max_batch_size", "batch_timeout_micros", "num_batch_threads", "max_enqueued_batches", "allowed_batch_sizes"}
-)
 _SWITCH = {"true": True, "on": True, "false": False, "off": False}
 
 
@@ -71,7 +68,7 @@ def _assigned(present: Mapping[str, Any], assignments: Sequence[str]) -> dict[st
             raise typer.BadParameter(f"{name!r} is not a knob; {hint}", param_hint="--set")
         given[name] = _value(name, text)
     wanted = {**present, **given}
-    ineffective = sorted(_BATCHING & set(given))
+    ineffective = sorted(output.BATCHING_KNOBS & set(given))
     if ineffective and not wanted["enable_batching"]:
         names = ", ".join(ineffective)
         message = f"{names}: without effect while batching is off; add --set enable_batching=true"

@@ -20,6 +20,11 @@ _PLAIN_WIDTH = 10_000
 #: Colours of what a judged window says of the objective.
 VERDICT_STYLES = {"met": "green", "violated": "bold red", "uncertain": "yellow"}
 
+#: Knobs without effect while batching is off.
+BATCHING_KNOBS = frozenset(
+    {"max_batch_size", "batch_timeout_micros", "num_batch_threads", "max_enqueued_batches", "allowed_batch_sizes"}
+)
+
 DASH = "–"
 
 
@@ -127,10 +132,16 @@ def knob_value(value: Any) -> str:
 
 
 def changes(raw: Mapping[str, Mapping[str, Any]]) -> str:
-    """Only the knobs that changed: ``max_batch_size 8 → 16``."""
-    return ", ".join(
-        f"{name} {knob_value(change['before'])} → {knob_value(change['after'])}" for name, change in raw.items()
-    )
+    """Only the knobs that changed: ``max_batch_size 8 → 16``; while batching is off its knobs say nothing."""
+    batching = raw.get("enable_batching")
+    parts = []
+    for name, change in raw.items():
+        before, after = knob_value(change["before"]), knob_value(change["after"])
+        if batching is None or name not in BATCHING_KNOBS:
+            parts.append(f"{name} {before} → {after}")
+        elif batching["after"]:
+            parts.append(f"{name} {after}")
+    return ", ".join(parts)
 
 
 def moment(unix_seconds: float | None) -> str:

@@ -126,7 +126,11 @@ def _flags(given: dict[str, tuple[tuple[str | int, ...], Any]]) -> list[Flag]:
 
 
 def _announce(url: str) -> None:
-    typer.echo(f"Regulus listens on {url}")
-    typer.echo(f"  models   {url}/v1/models")
-    typer.echo(f"  API      {url}/docs")
-    typer.echo(f"  metrics  {url}/metrics")
+    lines = (
+        f"Regulus listens on {url}",
+        f"  models   {url}/v1/models",
+        f"  API      {url}/docs",
+        f"  metrics  {url}/metrics",
+    )
+    # Whoever waits for these lines reads them through a pipe.
+    print(*lines, sep="\n", flush=True)
