@@ -36,7 +36,7 @@ def test_missed_readings_do_not_look_like_bursts() -> None:
 
 @pytest.mark.parametrize("told", [True, False])
 def test_too_little_says_poisson(told: bool) -> None:
-    few_requests = readings(3.0, seconds=10, rate=2, every=0.5, told=told, seed=3)
+    few_requests = readings(3.0, seconds=10, rate=1, every=0.5, told=told, seed=3)
     few_intervals = readings(3.0, seconds=2, rate=6, every=0.5, told=told, seed=3)
     assert coefficient_of_variation(few_requests) == DEFAULT_CV
     assert coefficient_of_variation(few_intervals) == DEFAULT_CV
