@@ -28,14 +28,21 @@ from service.loadgen.specs import ARRIVALS_HELP, SCHEDULE_HELP, parse_arrivals, 
 from service.loadgen.target import Target, TargetError, parse_target
 from service.loadgen.traces import read_trace
 
-app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 EXIT_BAD_REQUEST = 2
 EXIT_SIGNAL_BASE = 128
 
-_EXAMPLES = """
+_LOAD, _REQUESTS, _LIMITS, _OUTPUT = "When to send", "What to send", "Limits", "What to show"
+
+_HELP = f"""Generate open-loop load against a model server that speaks TensorFlow Serving's API.
+
 Send times are fixed before the run and latency counts from them, so a server that stalls cannot hide its tail.
 The run is marked INVALID when the generator itself falls behind.
+
+[bold]Arrivals[/bold]: {escape(ARRIVALS_HELP)}
+
+[bold]Schedules[/bold]: {escape(SCHEDULE_HELP)}
 
 [bold]Examples[/bold]
 
@@ -55,60 +62,116 @@ The run is marked INVALID when the generator itself falls behind.
 """
 
 
-@app.command(help="Generate open-loop load against a model server that speaks TensorFlow Serving's API.\n" + _EXAMPLES)
+@app.command(help=_HELP)
 def load(
     target: Annotated[str, typer.Argument(help="grpc://HOST:PORT, http://HOST:PORT (REST) or unix:PATH (gRPC).")],
-    model: Annotated[str, typer.Option(help="Name of the model.")],
-    signature: Annotated[str, typer.Option(help="Signature to call.")] = DEFAULT_SIGNATURE,
+    model: Annotated[str, typer.Option(help="Name of the model.", rich_help_panel=_REQUESTS)],
     rate: Annotated[
         float | None,
-        typer.Option(help="Requests a second: constant, peak of rrl, mean of diurnal or of a trace, base of spike."),
+        typer.Option(
+            help="Requests a second: constant, peak of rrl, mean of diurnal or of a trace, base of spike.",
+            rich_help_panel=_LOAD,
+        ),
     ] = None,
     duration: Annotated[
-        float | None, typer.Option(help="Length of the run, seconds. Without it a trace runs to its end.")
+        float | None,
+        typer.Option(help="Length of the run, seconds. Without it a trace runs to its end.", rich_help_panel=_LOAD),
     ] = None,
-    arrivals: Annotated[str, typer.Option(help=escape(ARRIVALS_HELP))] = "poisson",
-    schedule: Annotated[str, typer.Option(help=escape(SCHEDULE_HELP))] = "constant",
+    arrivals: Annotated[
+        str, typer.Option(metavar="SPEC", help="Process of the arrivals, see above.", rich_help_panel=_LOAD)
+    ] = "poisson",
+    schedule: Annotated[
+        str, typer.Option(metavar="SPEC", help="Mean rate over time, see above.", rich_help_panel=_LOAD)
+    ] = "constant",
     trace: Annotated[
-        Path | None, typer.Option(help="CSV file of recorded arrivals, in place of arrivals and schedule.")
+        Path | None,
+        typer.Option(help="CSV of recorded arrivals, in place of arrivals and schedule.", rich_help_panel=_LOAD),
     ] = None,
     trace_scale: Annotated[
-        float | None, typer.Option(help="Times the trace's own rate; the pattern of gaps is kept.")
+        float | None,
+        typer.Option(help="Times the trace's own rate; the pattern of gaps is kept.", rich_help_panel=_LOAD),
     ] = None,
-    trace_column: Annotated[str | None, typer.Option(help="Name or number of its timestamp column.")] = None,
-    trace_offset: Annotated[float, typer.Option(help="Where in the trace to begin, in its own seconds.")] = 0.0,
-    batch: Annotated[int, typer.Option(help="Examples a request.")] = 1,
+    trace_column: Annotated[
+        str | None, typer.Option(help="Name or number of its timestamp column.", rich_help_panel=_LOAD)
+    ] = None,
+    trace_offset: Annotated[
+        float, typer.Option(help="Where in the trace to begin, in its own seconds.", rich_help_panel=_LOAD)
+    ] = 0.0,
+    seed: Annotated[
+        int, typer.Option(help="Of send times and payloads; the same seed repeats the run.", rich_help_panel=_LOAD)
+    ] = 0,
+    signature: Annotated[str, typer.Option(help="Signature to call.", rich_help_panel=_REQUESTS)] = DEFAULT_SIGNATURE,
+    batch: Annotated[int, typer.Option(help="Examples a request.", rich_help_panel=_REQUESTS)] = 1,
     dim: Annotated[
-        list[str] | None, typer.Option(help="Sizes of an input's free dimensions after the first: tokens=64.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SIZES",
+            help="Sizes of an input's free dimensions after the first: tokens=64.",
+            rich_help_panel=_REQUESTS,
+        ),
     ] = None,
     int_range: Annotated[
-        str, typer.Option(help="LOW:HIGH of random integers, HIGH excluded (a vocabulary's size).")
+        str,
+        typer.Option(
+            metavar="LOW:HIGH",
+            help="Range of random integers, HIGH excluded (a vocabulary's size).",
+            rich_help_panel=_REQUESTS,
+        ),
     ] = "0:100",
     payload: Annotated[
-        Encoding | None, typer.Option(help="gRPC: tensor_content (default), typed; REST: row (default), columnar.")
+        Encoding | None,
+        typer.Option(
+            metavar="ENCODING",
+            help="gRPC: tensor_content (default), typed; REST: row (default), columnar.",
+            rich_help_panel=_REQUESTS,
+        ),
     ] = None,
-    pool_size: Annotated[int, typer.Option(help="Different requests made and sent in turn.")] = 16,
-    timeout: Annotated[float, typer.Option(help="Deadline of each request, seconds.")] = 10.0,
+    pool_size: Annotated[
+        int, typer.Option(help="Different requests, made before the run and sent in turn.", rich_help_panel=_REQUESTS)
+    ] = 16,
+    timeout: Annotated[float, typer.Option(help="Deadline of each request, seconds.", rich_help_panel=_LIMITS)] = 10.0,
     max_inflight: Annotated[
-        int, typer.Option(help="Requests in flight at most; those beyond are NOT_SENT and count as failed.")
+        int,
+        typer.Option(
+            help="Requests in flight at most; those beyond are NOT_SENT and count as failed.", rich_help_panel=_LIMITS
+        ),
     ] = 2048,
-    connections: Annotated[int, typer.Option(help="gRPC connections; REST connections open as needed.")] = 4,
-    slo_ms: Annotated[float | None, typer.Option(help="Latency objective, milliseconds: count what breaks it.")] = None,
-    max_lag_ms: Annotated[float, typer.Option(help="The generator's own lag that never makes a run invalid.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of send times and payloads; the same seed repeats the run.")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file as JSON.")] = None,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Print one line of JSON a second to stdout, and at last the report's.")
-    ] = False,
-    progress: Annotated[bool, typer.Option(help="Show the run as it goes (on a terminal).")] = True,
+    connections: Annotated[
+        int, typer.Option(help="gRPC connections; REST connections open as needed.", rich_help_panel=_LIMITS)
+    ] = 4,
+    max_lag_ms: Annotated[
+        float,
+        typer.Option(help="The generator's own lag that never makes a run invalid.", rich_help_panel=_LIMITS),
+    ] = 1.0,
     allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Allow a target that is not on this machine.")
+        bool,
+        typer.Option("--allow-remote", help="Allow a target that is not on this machine.", rich_help_panel=_LIMITS),
     ] = False,
+    slo_ms: Annotated[
+        float | None,
+        typer.Option(help="Latency objective, milliseconds: count what breaks it.", rich_help_panel=_OUTPUT),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the report to this file as JSON.", rich_help_panel=_OUTPUT)
+    ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Print one line of JSON a second to stdout, and at last the report's.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    progress: Annotated[
+        bool, typer.Option(help="Show the run as it goes, on a terminal.", rich_help_panel=_OUTPUT)
+    ] = True,
 ) -> None:
     """Parse, run, report."""
     console = Console(stderr=stream)
     try:
         where = parse_target(target, allow_remote=allow_remote)
+        if json_file is not None and not json_file.parent.is_dir():
+            raise InvalidValueError("json", f"there is no such folder as {json_file.parent}")
         if trace is not None:
             source: Source = _from_trace(trace, trace_column, trace_offset, trace_scale, rate, duration)
         else:
@@ -137,14 +200,14 @@ def load(
             max_lag=max_lag_ms / 1e3,
         )
         report, signum = _run(_session(where, plan, request, console, stream=stream, progress=progress))
-        if json_file is not None:
-            json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-    except (InvalidValueError, TargetError, OSError) as error:
+    except (InvalidValueError, TargetError) as error:
         typer.echo(f"regulus load: {error}", err=True)
         raise typer.Exit(EXIT_BAD_REQUEST) from error
     if stream:
         _print_line({"type": "report", **report.to_dict()})
     print_report(console, report)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     if signum:
         raise typer.Exit(EXIT_SIGNAL_BASE + signum)
 

@@ -20,9 +20,9 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A server that comes back is found within a second, not after gRPC's usual two minutes at worst.
+    # A server that comes back is found within a second, not after gRPC's usual two minutes at worst. (The minimum
+    # stays at its default: it is also the time that connecting may take.)
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 

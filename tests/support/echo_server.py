@@ -1,7 +1,8 @@
-"""A small, real server that answers metadata and Predict over gRPC and REST, so that clients can be tested without TensorFlow.
+"""A small, real server that answers metadata and Predict over gRPC and REST, without TensorFlow.
 
-Model ``echo``: signature ``serving_default`` takes ``x`` (float, [?, 4]); ``tokens`` takes ``ids`` (int32, [?, ?]) and ``text``
-(string, [?]). Predict gives the inputs back. While ``gate`` is closed no Predict is answered; ``refusal`` makes every Predict fail.
+Model ``echo``: signature ``serving_default`` takes ``x`` (float, [?, 4]); ``tokens`` takes ``ids`` (int32, [?, ?]) and
+``text`` (string, [?]). Predict gives the inputs back. While ``gate`` is closed no Predict is answered; ``refusal``
+makes every Predict fail. ``python -m tests.support.echo_server`` serves in a process of its own and prints where.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class EchoServer:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     refusal: grpc.StatusCode | None = None
     requests: list[bytes] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
     in_service: int = 0
     most_in_service: int = 0
 
@@ -50,9 +52,16 @@ class EchoServer:
         await asyncio.sleep(seconds)
         self.gate.set()
 
+    async def until_requests(self, count: int) -> None:
+        """Wait until that many Predict requests have come in all."""
+        while len(self.requests) < count:
+            self.arrived.clear()
+            await self.arrived.wait()
+
     async def admit(self, body: bytes) -> None:
         """Common to both protocols: remember, count, wait for the gate."""
         self.requests.append(body)
+        self.arrived.set()
         self.in_service += 1
         self.most_in_service = max(self.most_in_service, self.in_service)
         try:
