@@ -92,8 +92,10 @@ class GrpcServer:
             await self._server.stop(grace_seconds)
 
     def _options(self) -> list[tuple[str, Any]]:
-        # What the user gives wins, because it comes last.
+        # What the user gives wins, because it comes last. With gRPC's default, which TensorFlow Serving keeps, a second
+        # server on the same port would silently take half of the requests; sharing is for those who ask for it.
         return [
+            ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             *self._flags.channel_options,
