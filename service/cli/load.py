@@ -203,6 +203,8 @@ def load(
     except (InvalidValueError, TargetError) as error:
         typer.echo(f"regulus load: {error}", err=True)
         raise typer.Exit(EXIT_BAD_REQUEST) from error
+    except asyncio.CancelledError:
+        raise typer.Exit(EXIT_SIGNAL_BASE + signal.SIGINT) from None
     if stream:
         _print_line({"type": "report", **report.to_dict()})
     print_report(console, report)
@@ -228,10 +230,16 @@ def _from_trace(
 async def _session(
     target: Target, plan: LoadPlan, request: RequestSpec, console: Console, *, stream: bool, progress: bool
 ) -> tuple[LoadReport, int]:
-    """Run under signal handlers; the report, and the signal that stopped the run (0 for none)."""
+    """Run under signal handlers; the report, and the signal that stopped the run (0 for none).
+
+    The first signal stops the run, a second one gives it up without a report.
+    """
     stop, received = asyncio.Event(), [0]
+    this_task = asyncio.current_task()
 
     def interrupt(signum: int) -> None:
+        if stop.is_set() and this_task is not None:
+            this_task.cancel()
         received[0] = signum
         stop.set()
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from service.domain.errors import InvalidValueError
 from service.loadgen.histogram import Recorder
-from service.loadgen.payloads import RequestSpec, make_pool
-from service.loadgen.runner import open_transport
+from service.loadgen.payloads import RequestSpec
+from service.loadgen.prepare import prepared
 from service.loadgen.target import Target, parse_target
-from service.loadgen.transport import OK, Transport, probe
+from service.loadgen.transport import OK, Transport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +78,17 @@ async def run_closed_loop(
     if not duration > 0:
         raise InvalidValueError("duration", f"must be above 0 s, not {duration}")
     where = parse_target(target) if isinstance(target, str) else target
-    transport = open_transport(where, timeout, min(connections, concurrency), concurrency)
-    try:
-        encoding = transport.encoding(request.encoding)
-        signature = await transport.signature(request.model, request.signature)
-        bodies = make_pool(signature, request, encoding, np.random.default_rng(seed))
-        pool = [transport.frame(request.model, body) for body in bodies]
-        await probe(transport, pool[0], str(where))
+    ready = prepared(
+        where,
+        request,
+        np.random.default_rng(seed),
+        timeout=timeout,
+        connections=min(connections, concurrency),
+        max_inflight=concurrency,
+    )
+    async with ready as (transport, pool):
         clients = _Clients(transport, pool)
         await clients.run(concurrency, warmup, duration)
-    finally:
-        await transport.close()
     return ClosedLoopReport(
         concurrency=concurrency,
         duration=duration,

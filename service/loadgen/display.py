@@ -40,6 +40,8 @@ class LiveProgress:
             TextColumn("{task.fields[line]}"),
             console=console,
             auto_refresh=False,
+            redirect_stdout=False,  # Standard output may be a stream of JSON that somebody reads.
+            redirect_stderr=False,
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("load", total=duration, clock="starting", line="")

@@ -172,7 +172,8 @@ def lag_reasons(lag: Summary, latency: Summary, max_lag: float, max_lag_ratio: f
     """Why the generator's own delay spoils the percentiles; empty where it does not.
 
     The lag is part of the latency, like for like: at the median and at p99 it may make up ``max_lag_ratio`` of the
-    latency, or ``max_lag`` seconds where that is more. Waiting for the server is no lag: sending never blocks on it.
+    latency, or ``max_lag`` seconds where that is more. Waiting for the server is no lag: sending never blocks on it. An
+    answer waits for the event loop as a sending does, so the lag samples that delay as well.
     """
     reasons = []
     for name in ("p50", "p99"):

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from service.domain.clock import Clock, SystemClock
 from service.loadgen.pacer import make_pacer
-from service.loadgen.payloads import RequestSpec, make_pool
+from service.loadgen.payloads import RequestSpec
 from service.loadgen.plan import LoadPlan
+from service.loadgen.prepare import prepared
 from service.loadgen.report import LoadReport, SecondStats, lag_reasons
-from service.loadgen.rest_transport import RestTransport
 from service.loadgen.stats import RunStats
-from service.loadgen.target import Protocol, Target, parse_target
-from service.loadgen.transport import Transport, probe
+from service.loadgen.target import Target, parse_target
+from service.loadgen.transport import Transport
 
 #: Requests sent in one turn of the event loop at most.
 SENDS_PER_TURN: Final = 32
@@ -62,13 +62,15 @@ async def run_load(
         InvalidValueError: Plan, request and signature do not fit together.
     """
     where = parse_target(target) if isinstance(target, str) else target
-    transport = open_transport(where, plan.timeout, plan.connections, plan.max_inflight)
-    try:
-        encoding = transport.encoding(request.encoding)
-        signature = await transport.signature(request.model, request.signature)
-        bodies = make_pool(signature, request, encoding, plan.payload_rng())
-        pool = [transport.frame(request.model, body) for body in bodies]
-        await probe(transport, pool[0], str(where))
+    ready = prepared(
+        where,
+        request,
+        plan.payload_rng(),
+        timeout=plan.timeout,
+        connections=plan.connections,
+        max_inflight=plan.max_inflight,
+    )
+    async with ready as (transport, pool):
         stats = RunStats(plan.source.phases, plan.slo_seconds)
         times = plan.source.send_times(plan.arrivals_rng())
         run = _Run(transport, pool, times, stats, plan.max_inflight, on_second)
@@ -78,18 +80,6 @@ async def run_load(
             await run.carry_out(stop or asyncio.Event())
             cpu = time.process_time() - cpu
         return _report(where, plan, request.model, run, started_at, cpu)
-    finally:
-        await transport.close()
-
-
-def open_transport(where: Target, timeout: float, connections: int, max_inflight: int) -> Transport:
-    """The transport for the target's protocol; the values mean what they do in a :class:`LoadPlan`."""
-    if where.protocol is Protocol.REST:
-        return RestTransport(where, timeout, max_inflight, connections)
-    # Imported where it is needed: gRPC is heavy, and REST does without it.
-    from service.loadgen.grpc_transport import GrpcTransport
-
-    return GrpcTransport(where, timeout, connections)
 
 
 @contextlib.contextmanager
@@ -97,7 +87,7 @@ def _quiet_collector() -> Iterator[None]:
     """Keep the garbage collector's pauses out of the latencies.
 
     What exists before the run (modules, payloads, libraries' state) is frozen: a full collection then walks only what
-    the run itself made, some in-flight calls, and takes microseconds. Collection stays on, so that long runs do
+    the run itself made, some calls in flight. Collection stays on, so that long runs do
     not grow.
     """
     gc.collect()

@@ -1,16 +1,18 @@
-"""``regulus load`` as people run it: a process of its own against a server process."""
+"""``regulus load`` against a server process."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from service.cli.load import app
 from tests.support.processes import free_port
@@ -38,8 +40,11 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "service.cli.main", "load", *arguments]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=100, cwd=ROOT)
+def run(*arguments: str) -> Result:
+    """Carry a call out, in this process."""
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return result
 
 
 def refused(*arguments: str) -> str:
@@ -56,7 +61,6 @@ def test_a_run_prints_a_table_and_writes_json(server: dict[str, str], tmp_path: 
     path = tmp_path / "report.json"
     arguments = ["--model", "echo", "--schedule", "steps:0.5@20,0.5@60", "--arrivals", "regular", "--slo-ms", "9000"]
     done = run(server[protocol], *arguments, "--json", str(path), *LENIENT)
-    assert done.returncode == 0, done.stderr
     for expected in ("40 / 40 / 40", "p99.9", "Phases", "20/s", "60/s", "0 (0.00%)"):
         assert expected in done.stdout
     report = json.loads(path.read_text())
@@ -67,7 +71,6 @@ def test_a_run_prints_a_table_and_writes_json(server: dict[str, str], tmp_path: 
 
 def test_a_stream_is_one_json_line_a_second_and_the_report(server: dict[str, str]) -> None:
     done = run(server["grpc"], "--model", "echo", "--rate", "50", "--duration", "1.5", "--stream", *LENIENT)
-    assert done.returncode == 0, done.stderr
     *seconds, report = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["type"] for line in seconds] == ["second"] * len(seconds)
     assert report["type"] == "report"
@@ -81,15 +84,13 @@ def test_a_trace_is_sped_up_to_the_rate_asked_for(server: dict[str, str], tmp_pa
     trace.write_text("time\n" + "".join(f"{i * 10}\n" for i in range(100)), encoding="utf-8")
     path = tmp_path / "report.json"
     arguments = ["--model", "echo", "--trace", str(trace), "--rate", "40", "--duration", "1", "--json", str(path)]
-    done = run(server["grpc"], *arguments, *LENIENT)
-    assert done.returncode == 0, done.stderr
+    run(server["grpc"], *arguments, *LENIENT)
     assert json.loads(path.read_text())["scheduled"] == 40
 
 
 def test_an_invalid_run_says_so(server: dict[str, str]) -> None:
     # A rate that no machine reaches with one process.
     done = run(server["grpc"], "--model", "echo", "--rate", "300000", "--duration", "0.3", "--max-inflight", "200")
-    assert done.returncode == 0
     assert "INVALID" in done.stdout
     assert "NOT_SENT" in done.stdout
 
@@ -113,6 +114,28 @@ def test_interrupting_prints_the_report_of_what_was_done(server: dict[str, str])
     assert "interrupted" in stderr
 
 
+def test_interrupting_again_gives_up_waiting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            command(target, "--model", "echo", "--rate", "1", "--duration", "60", "--timeout", "3600"),
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(1000).startswith(b"GET /v1/models/echo/metadata")
+            while process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=0.5)
+    assert process.returncode == 130
+    _, stderr = process.communicate()
+    assert "Traceback" not in stderr
+
+
 def test_mistakes_are_one_clear_line(server: dict[str, str], tmp_path: Path) -> None:
     rate = ["--rate", "10", "--duration", "1"]
     grpc = server["grpc"]
@@ -131,6 +154,6 @@ def test_mistakes_are_one_clear_line(server: dict[str, str], tmp_path: Path) -> 
 
 
 def test_help_shows_examples() -> None:
-    done = run("--help")
-    assert done.returncode == 0
+    done = subprocess.run(command("--help"), capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     assert "regulus load grpc://127.0.0.1:8500 --model mlp" in done.stdout

@@ -75,7 +75,7 @@ async def test_a_stalled_server_cannot_hide_its_tail(server: EchoServer, protoco
     # Whatever falls due during the stall waits for its end: up to a second, evenly spread.
     assert latency.p99 > 0.85
     assert latency.p90 > 0.6
-    assert server.most_in_service > 40
+    assert server.most_in_service > 20
 
 
 async def test_a_late_generator_is_charged_to_the_latency_and_makes_the_run_invalid(server: EchoServer) -> None:
