@@ -32,7 +32,7 @@ class NewerFormatError(ValueError):
     """The text was written by a newer Regulus."""
 
 
-def load(text: str, layout: int) -> Any:
+def load(text: str, layout: int) -> dict[str, Any]:
     """Read what :func:`dump` wrote.
 
     Args:
@@ -45,7 +45,10 @@ def load(text: str, layout: int) -> Any:
     """
     if layout > FORMAT:
         raise NewerFormatError(f"has format {layout} and this Regulus reads up to {FORMAT}: update Regulus")
-    return json.loads(text)
+    raw = json.loads(text)
+    if not isinstance(raw, dict):
+        raise ValueError(f"holds no JSON object but {text[:40]!r}")
+    return raw
 
 
 def observation_to_text(workload: Workload, config: ServingConfig, window: Window) -> str:

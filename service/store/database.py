@@ -7,6 +7,7 @@ another connection writes, and real transactions, which Python's driver does not
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, column, create_engine, event, table, text, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -31,10 +32,15 @@ POOL_TIMEOUT_SECONDS = 30.0
 #: How long opening a connection to PostgreSQL may take, seconds.
 CONNECT_TIMEOUT_SECONDS = 10
 
+_VERSIONS = table(VERSION_TABLE, column("version_num"))
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 #: Two services that start at once must not migrate at once; any number of our own will do.
 _MIGRATION_LOCK = 7_283_411_905
+
+#: Alembic keeps its state in module globals, so in one process only one thread may migrate.
+_MIGRATING = threading.Lock()
 
 #: What the database's own words mean for the person who runs Regulus; the first that occurs is told.
 _ADVICE = (
@@ -68,7 +74,7 @@ class Database:
         self.name = parsed.render_as_string(hide_password=True)
         self._engine = self._connectable(parsed, busy_timeout_seconds)
         try:
-            with self.transaction() as connection:
+            with _MIGRATING, self.transaction() as connection:
                 _migrate(connection, self.name)
         except BaseException:
             self.close()
@@ -150,7 +156,8 @@ def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
             connect_args=arguments,
         )
     else:
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        if "uri" not in url.query:  # else the name is a URI, whose owner knows where it points
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(url, pool_timeout=POOL_TIMEOUT_SECONDS, connect_args=arguments)
 
     @event.listens_for(engine, "connect")
@@ -189,3 +196,6 @@ def _migrate(connection: Connection, name: str) -> None:
         )
     if present != scripts.get_current_head():
         command.upgrade(config, "head")
+        return
+    # Nothing to write, so write something: a database that may only be read is found out now, not at a decision.
+    connection.execute(update(_VERSIONS).values(version_num=present))
