@@ -116,9 +116,9 @@ class Database:
             raise self._failed(error) from error
 
     def _failed(self, error: SQLAlchemyError) -> StoreError:
-        reason = str(getattr(error, "orig", None) or error)
-        advice = next((told for words, told in _ADVICE if words in reason.lower()), "see the message")
-        return StoreError(f"the history in {self.name} failed: {reason}; {advice}")
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        advice = next((f"; {told}" for words, told in _ADVICE if words in reason.lower()), "")
+        return StoreError(f"the history in {self.name} failed: {reason}{advice}")
 
     def _connectable(self, url: URL, busy_timeout_seconds: float) -> Engine:
         try:

@@ -14,6 +14,7 @@ import pytest
 
 from service.domain.errors import StoreError
 from service.store import Store
+from service.store.database import Database
 from tests.support.history import CONFIG, WORKLOAD, a_decision, a_window
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 WRITER = """
 import sys
 from service.store import Store
+from service.store.database import Database
 from tests.support.history import CONFIG, WORKLOAD, a_decision, a_window
 store = Store.open(sys.argv[1])
 number = 0
@@ -40,6 +42,7 @@ FILLER = """
 import resource, sys
 from service.domain.errors import StoreError
 from service.store import Store
+from service.store.database import Database
 from tests.support.history import CONFIG, WORKLOAD, a_window
 store = Store.open(sys.argv[1])
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -180,13 +183,12 @@ def test_a_lock_that_is_held_briefly_is_waited_for(tmp_path: Path) -> None:
 
 def test_commits_reach_the_disk_and_readers_do_not_wait(tmp_path: Path) -> None:
     """What the promises rest on: a write-ahead log, flushed at each commit."""
-    path = tmp_path / "regulus.db"
-    store = Store.open(url_of(path))
-    with store._database.reading() as connection:
+    database = Database(url_of(tmp_path / "regulus.db"), busy_timeout_seconds=5.0)
+    with database.reading() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
-    store.close()
+    database.close()
 
 
 @pytest.mark.parametrize(
