@@ -61,11 +61,7 @@ class ServerFlags:
         0, _MODELS, "How often that file is read again; 0 reads it once.", unit="seconds"
     )
     file_system_poll_wait_seconds: int = flag(
-        1,
-        _MODELS,
-        "How often folders are searched for new versions; 0 searches once, a negative value never.",
-        unit="seconds",
-        low=-1,
+        1, _MODELS, "How often folders are searched for new versions; 0 searches once.", unit="seconds"
     )
     allow_version_labels_for_unavailable_models: bool = flag(
         False, _MODELS, "Lets a label be given to a version that is not loaded yet, if the label is unused."

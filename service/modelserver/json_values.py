@@ -97,9 +97,13 @@ def encode_text(text: str) -> bytes:
 
 
 def shown(value: Any) -> str:
-    """A value as JSON, cut, for an error message."""
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
+    """A value as JSON, cut, for an error message. Costs no more for a large value than for a small one."""
+    text = ""
+    for part in json.JSONEncoder().iterencode(value):
+        text += part
+        if len(text) > _SHOWN_CHARS:
+            return text[:_SHOWN_CHARS] + "…"
+    return text
 
 
 def type_name(value: Any) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from service.modelserver.status import Code, ServingError
 
+_METHODS = ("POST", "GET", "HEAD")
 _LARGEST_VERSION = (1 << 63) - 1
 _WHICH = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _INFERENCE = re.compile(rf"/v1/models/(?P<name>[^/:]+){_WHICH}:(?P<verb>classify|regress|predict)", re.IGNORECASE)
@@ -67,12 +68,14 @@ def find_route(method: str, path: str) -> Route:
     name, version, label = matched["name"], matched["version"], matched["label"]
     if not name:
         raise ServingError(Code.INVALID_ARGUMENT, "Missing model name in request.")
-    if version and int(version[:20]) > _LARGEST_VERSION:
-        raise ServingError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
-    return Route(verb, unquote(name), int(version) if version else None, unquote(label) if label else None)
+    return Route(verb, unquote(name), _version(version) if version else None, unquote(label) if label else None)
 
 
-_METHODS = ("POST", "GET", "HEAD")
+def _version(digits: str) -> int:
+    significant = digits.lstrip("0") or "0"
+    if len(significant) > len(str(_LARGEST_VERSION)) or int(significant) > _LARGEST_VERSION:
+        raise ServingError(Code.INVALID_ARGUMENT, f"Failed to convert version: {digits} to numeric.")
+    return int(significant)
 
 
 def _verb(found: str | None, inference: bool) -> Verb | None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.domain.serving_config import ServingConfig
 from service.modelserver.batching_parameters import (
@@ -165,3 +168,25 @@ def test_with_splitting_the_request_limit_joins_the_allowed_sizes() -> None:
     config = per_model_config(ServingConfig(enable_batching=True), parameters)
     assert (config.max_batch_size, config.allowed_batch_sizes) == (64, (4, 16, 64))
     assert parameters == replace(parameters, allowed_batch_sizes=(4, 16))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(
+        st.text(max_size=40),
+        st.lists(
+            st.builds(
+                lambda name, number: f"{name} {{ value: {number} }}",
+                st.sampled_from(
+                    ["max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"]
+                ),
+                st.integers(-(2**65), 2**65),
+            ),
+            max_size=3,
+        ).map(" ".join),
+    )
+)
+def test_no_text_causes_anything_but_a_clear_error(text: str) -> None:
+    with contextlib.suppress(ServingError):
+        config = per_model_config(ServingConfig(), parse_batching_parameters(text))
+        assert config.enable_batching
