@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -158,6 +159,18 @@ async def test_several_tasks_are_answered_by_one_run(manager: ModelManager) -> N
         "regress_x_to_y2",
     ]
     assert {result.model_spec.version.value for result in response.results} == {123}
+
+
+async def test_different_tasks_at_the_same_time_do_not_disturb_each_other(manager: ModelManager) -> None:
+    answers = await asyncio.gather(
+        multi_inference(manager, tasks(("regress_x_to_y", REGRESS), given=examples(2))),
+        multi_inference(manager, tasks(("regress_x_to_y2", REGRESS), given=examples(4))),
+        multi_inference(manager, tasks(("regress_x_to_y", REGRESS), ("classify_x_to_y", CLASSIFY), given=examples(6))),
+        regress(manager, regression("regress_x_to_y", examples(8))),
+    )
+    values = [answer.results[0].regression_result.regressions[0].value for answer in answers[:3]]
+    assert values == [3.0, 5.0, 5.0]
+    assert answers[3].result.regressions[0].value == 6.0
 
 
 async def test_the_order_of_tasks_makes_no_difference_to_their_answers(manager: ModelManager) -> None:

@@ -264,6 +264,27 @@ async def test_a_reload_that_cannot_be_served_changes_nothing(base: Path, tmp_pa
         assert states(manager) == {1: State.AVAILABLE}
 
 
+async def test_a_reload_that_fails_for_one_new_model_takes_back_the_others(base: Path, tmp_path: Path) -> None:
+    add_version(tmp_path / "good", 1)
+    add_broken_version(tmp_path / "broken", 1)
+    async with serving([model(base)]) as manager:
+        with pytest.raises(ServingError):
+            await manager.reload([model(tmp_path / "good", "good"), model(tmp_path / "broken", "broken")])
+        await eventually(lambda: states(manager, "good") == {1: State.END}, "the end of the good new model")
+        assert states(manager) == {1: State.AVAILABLE}
+
+
+async def test_a_reload_that_nobody_waits_for_any_more_is_taken_back(base: Path, tmp_path: Path) -> None:
+    add_broken_version(tmp_path / "broken", 1)
+    flags: dict[str, Any] = {"max_num_load_retries": 5, "load_retry_interval_micros": 60_000_000}
+    async with serving([model(base)], **flags) as manager:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(manager.reload([model(tmp_path / "broken", "broken")]), timeout=0.2)
+        await eventually(lambda: states(manager, "broken") == {1: State.END}, "the end of the broken model")
+        assert [entry.name for entry in manager.models] == [NAME]
+        assert states(manager) == {1: State.AVAILABLE}
+
+
 async def test_a_new_policy_of_a_known_model_takes_effect(base: Path) -> None:
     add_version(base, 2)
     async with serving([model(base)]) as manager:
@@ -374,6 +395,6 @@ async def test_a_stop_answers_what_was_accepted(base: Path) -> None:
         waiting = [asyncio.ensure_future(ask(manager.servable(NAME), float(x))) for x in range(3)]
         await asyncio.sleep(0)
         await manager.stop()
-        assert await asyncio.gather(*waiting) == [2.0, 2.5, 3.0]
+        assert [request.result() for request in waiting] == [2.0, 2.5, 3.0]
         with pytest.raises(ServingError, match="Servable not found"):
             manager.servable(NAME)
