@@ -65,6 +65,7 @@ class Actuator:
         self._clock = clock
         self._metrics = metrics
         self._remembered: StoredState | None = None
+        self._lost_before: ServingConfig | None = None
 
     def resume(self, remembered: StoredState | None) -> None:
         """Take over what an earlier run believed to be in force; the first look compares."""
@@ -124,12 +125,24 @@ class Actuator:
             if arrived:
                 await self._in_force(order, state)
                 return True
-            log.warning("order lost", model=self._model, config=order.config.describe())
+            await self._reconcile(state)
+            await self._lost(order)
+            return False
         await self._reconcile(state)
         if state.phase is BackendPhase.SWITCHING:
             await self.hold(Reason.APPLY_FAILED, "the node is in the middle of a switch that somebody else ordered")
             return False
         return True
+
+    async def _lost(self, order: Order) -> None:
+        """An order without an answer did not come into force: bad luck the first time, a bad configuration the next."""
+        name = order.config.describe()
+        if order.config == self._lost_before:
+            self._not_again_soon(order, "the agent failed to put it in force twice")
+        self._lost_before = order.config
+        await self.hold(
+            Reason.APPLY_FAILED, f"{name} did not come into force; the configuration before has kept serving"
+        )
 
     async def _reconcile(self, state: BackendState) -> None:
         known = self._node.state
@@ -191,11 +204,11 @@ class Actuator:
             return await self.carry_out(order)
         except InfeasibleConfigError as error:
             why = f"the node cannot run it ({error})"
-            self._put_in_quarantine(order.config, math.inf, Reason.INFEASIBLE, why)
+            self._quarantine(order.config, math.inf, Reason.INFEASIBLE, why)
             await self.hold(Reason.INFEASIBLE, f"{name}: {why}; it will not be tried again")
         except ApplyTimeoutError as error:
             why = f"it was not ready in time ({error})"
-            self._put_in_quarantine(order.config, self._settings.quarantine_seconds, Reason.APPLY_FAILED, why)
+            self._not_again_soon(order, why)
             await self.hold(Reason.APPLY_FAILED, f"{name}: {why}; the configuration before has kept serving")
         except StaleGenerationError as error:
             before = self._node.state
@@ -205,9 +218,14 @@ class Actuator:
             await self.hold(Reason.AGENT_UNREACHABLE, f"{name} may or may not be in force: {error}")
         return None
 
-    def _put_in_quarantine(self, config: ServingConfig, seconds: float, reason: Reason, explanation: str) -> None:
+    def _not_again_soon(self, order: Order, why: str) -> None:
+        # What is returned to was in force before and is not given up because the node has a bad moment.
+        if order.action is not Action.ROLLBACK:
+            self._quarantine(order.config, self._settings.quarantine_seconds, Reason.APPLY_FAILED, why)
+
+    def _quarantine(self, config: ServingConfig, seconds: float, reason: Reason, explanation: str) -> None:
         until = self._clock.monotonic() + seconds
-        self._track.quarantine[config] = Quarantine(until=until, reason=reason, explanation=explanation)
+        self._track.put_in_quarantine(config, Quarantine(until=until, reason=reason, explanation=explanation))
 
     async def _in_force(self, order: Order, state: BackendState) -> Decision:
         before = self._node.state.config if self._node.state else None
@@ -222,7 +240,7 @@ class Actuator:
         explanation = order.explanation
         if state.config != order.config:
             explanation += f"; the node made it {state.config.describe()}"
-            self._put_in_quarantine(order.config, math.inf, Reason.INFEASIBLE, "the node ran something else instead")
+            self._quarantine(order.config, math.inf, Reason.INFEASIBLE, "the node ran something else instead")
         decision = Decision(
             decided_at=self._clock.time(),
             model=self._model,

@@ -179,27 +179,39 @@ def exploration_affordable(situation: Situation, choice: Recommendation) -> Bloc
 
 
 def worth_a_switch(situation: Situation, choice: Recommendation) -> Block | None:
-    """While the objective is met, closed to what promises too little or risks too much.
+    """Closed to what promises too little.
 
-    A known configuration must be predicted to be better by ``min_improvement_ratio``. An unknown one may be, and must
-    be predicted to meet the objective even at the upper end of the prediction.
+    A known configuration must be predicted to be better by ``min_improvement_ratio``, or to meet an objective that is
+    violated now. An unknown one may always be tried while the objective is violated; while it is met, it must not be
+    predicted to be worse than what is in force.
     """
-    now = situation.judgement.tail
-    if not situation.judgement.met or now is None or not situation.within_bounds:
+    now, predicted = situation.judgement.tail, choice.predicted_tail
+    met, exploring = situation.judgement.met, choice.intent is Intent.EXPLORE
+    if now is None or not situation.within_bounds or (exploring and not met):
         return None
-    exploring = choice.intent is Intent.EXPLORE
-    predicted = choice.predicted_tail
-    enough = now.value * (1 - situation.settings.min_improvement_ratio)
     if predicted is None:
-        why = "and nothing can be predicted of"
-    elif exploring and predicted.high > situation.slo.bound_seconds:
-        why = f"and up to {milliseconds(predicted.high)} ms must be expected of"
-    elif (predicted.low if exploring else predicted.value) > enough:
-        why = f"and {milliseconds(now.value)} → {milliseconds(predicted.value)} ms is not worth a switch to"
+        why = "nothing can be predicted of"
+    elif not met and predicted.value <= situation.slo.bound_seconds:
+        return None
+    elif predicted.value > now.value * (1 if exploring else 1 - situation.settings.min_improvement_ratio):
+        why = f"{milliseconds(predicted.value)} ms instead of {milliseconds(now.value)} ms is not worth a switch to"
     else:
         return None
-    explanation = f"the objective is met, {why} {choice.config.describe()}"
+    state = "the objective is met" if met else "the objective is violated"
+    explanation = f"{state}, and {why} {choice.config.describe()}"
     return Block(reason=Reason.INCUMBENT_BEST, explanation=explanation, final=not exploring)
+
+
+def safe_to_explore(situation: Situation, choice: Recommendation) -> Block | None:
+    """Closed, while the objective is met, to what may break it by the upper end of its prediction."""
+    if choice.intent is not Intent.EXPLORE or not situation.judgement.met or not situation.within_bounds:
+        return None
+    predicted = choice.predicted_tail
+    if predicted is not None and predicted.high <= situation.slo.bound_seconds:
+        return None
+    expected = f"up to {milliseconds(predicted.high)} ms" if predicted else "anything"
+    explanation = f"the objective is met, and {expected} must be expected of {choice.config.describe()}"
+    return Block(reason=Reason.INCUMBENT_BEST, explanation=explanation, final=False)
 
 
 # Before the node is touched
@@ -218,6 +230,7 @@ GATES_ON_THE_CHOICE: tuple[ChoiceGate, ...] = (
     something_to_change,
     not_quarantined,
     exploration_affordable,
+    safe_to_explore,
     worth_a_switch,
 )
 GATES_BEFORE_TOUCHING: tuple[Gate, ...] = (mode_allows_touching,)

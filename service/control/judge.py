@@ -61,9 +61,9 @@ def judge(
 ) -> Judgement | NotYet:
     """What the window gathered so far says of the objective, if it may be asked.
 
-    A violation that is certain is judged as soon as there are ``min_requests``, to end the damage of a bad choice,
-    unless the latency is falling: then a backlog from before drains, and the configuration deserves to be seen
-    without it. A tail too near the bound is waited for, for a while.
+    A violation that is certain is judged early, to end the damage of a bad choice, unless the latency is falling: then
+    a backlog from before drains, and the configuration deserves to be seen without it. A tail too near the bound is
+    waited for, for a while.
 
     Args:
         window: Gathered so far; None when there is none.
@@ -82,14 +82,16 @@ def judge(
             reason=Reason.WINDOW_NOT_READY, explanation=f"{requests} of {settings.min_requests} requests seen so far"
         )
     verdict = window.verdict(slo, settings.confidence)
+    violated = verdict is SloVerdict.VIOLATED and window.duration_seconds >= settings.early_window_seconds
     overdue = waited_seconds >= settings.window_seconds + settings.certainty_seconds
-    if not overdue and stationarity.rate is not Trend.STEADY and window.duration_seconds >= settings.window_seconds / 2:
+    judgeable = violated or window.quality is not WindowQuality.TOO_SHORT
+    if judgeable and stationarity.rate is not Trend.STEADY and not overdue:
         return NotYet(
             reason=Reason.NOT_STATIONARY,
             explanation=f"the load is {stationarity.rate.value}; what was before is dropped",
             rebase=True,
         )
-    if verdict is SloVerdict.VIOLATED and (overdue or stationarity.latency is not Trend.FALLING):
+    if violated and (overdue or stationarity.latency is not Trend.FALLING):
         return _judgement(window, verdict, slo, settings)
     if window.quality is WindowQuality.TOO_SHORT:
         return NotYet(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from service.backends.protocol import Support
 from service.control.feasible import fixed_knobs, node_space, within_limits
 from service.domain.decision import Recommendation
 from service.domain.errors import BackendUnavailableError
-from service.domain.histogram import Histogram
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.window import Window
@@ -100,23 +98,15 @@ class Learner:
             await self._think(self._ready().observe, workload, config, window)
             self.observations += 1
 
-    async def learn_failure(self, like: Window, config: ServingConfig) -> None:
+    async def learn_failure(self, present: Window, config: ServingConfig) -> None:
         """Let the policy learn that ``config`` cannot be brought up, or it would name it again and again.
 
-        It is learnt as if it had lost every request of the window ``like``. That is not part of the history, for
-        nothing was measured.
+        It is learnt as if it did just as ``present``, the window under the configuration in force: tried, and no gain.
+        As a disaster it would keep the policy away from its neighbours too, of which nothing is known. None of that
+        is part of the history, for nothing was measured.
         """
-        lost = replace(
-            like,
-            latency=Histogram.empty(like.latency.bounds),
-            succeeded=0,
-            rejected=like.succeeded + like.rejected + like.failed,
-            failed=0,
-            batch_size=None,
-            queueing=None,
-        )
         async with self._lock:
-            await self._think(self._ready().observe, like.workload, config, lost)
+            await self._think(self._ready().observe, present.workload, config, present)
 
     async def suggest(self, workload: Workload, incumbent: ServingConfig, slo: Slo, *, explore: bool) -> Recommendation:
         """Ask the policy; see :meth:`service.learning.policy.Policy.suggest`.

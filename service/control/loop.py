@@ -41,8 +41,18 @@ from service.telemetry.scraper import Scraper
 
 log = structlog.get_logger(__name__)
 
-#: Holds that rest on the last judgement and so stand until the next.
-_STANDING = frozenset({Reason.DWELL, Reason.INCUMBENT_BEST, Reason.SWITCH_BUDGET_SPENT, Reason.MODE_OFF})
+#: Holds that follow from the last judgement and so stand until the next, while windows fill.
+_STANDING = frozenset(
+    {
+        Reason.DWELL,
+        Reason.INCUMBENT_BEST,
+        Reason.SWITCH_BUDGET_SPENT,
+        Reason.MODE_OFF,
+        Reason.APPLY_FAILED,
+        Reason.INFEASIBLE,
+        Reason.WORSE_THAN_BEFORE,
+    }
+)
 
 #: What counts against the budget of switches.
 _SWITCHES = frozenset({Action.APPLY, Action.ROLLBACK, Action.MANUAL})
@@ -110,6 +120,8 @@ class ModelLoop:
         self._lock = asyncio.Lock()
         self._backoff = Backoff(settings.scrape_interval_seconds, settings.max_backoff_seconds)
         self._resumed = False
+        self._judging = False
+        self._failed_judging = False
         self._problem: str | None = None
 
     async def run(self) -> None:
@@ -135,7 +147,7 @@ class ModelLoop:
     async def _round_safely(self) -> None:
         try:
             async with self._lock:
-                await self._round()
+                judged = await self._round()
         except StoreError as error:
             self._fail(f"the history cannot be used, so nothing is changed: {error}")
             log.error("history failed", model=self._name, error=str(error))
@@ -143,38 +155,44 @@ class ModelLoop:
             self._fail(f"internal error, so nothing is changed: {type(error).__name__}: {error}")
             log.exception("round failed unexpectedly", model=self._name)
         else:
-            self._problem = None
             self._backoff.succeeded()
+            if judged or not self._failed_judging:
+                self._problem = None
             self._metrics.loop_succeeded(self._name, self._clock.time())
 
     def _fail(self, problem: str) -> None:
-        self._problem = problem
+        # What failed while a window was judged is not mended by a round in which none was.
+        self._problem, self._failed_judging = problem, self._judging
         self._backoff.failed(self._clock.monotonic())
 
     # One round
 
-    async def _round(self) -> None:
+    async def _round(self) -> bool:
+        """Returns whether a window was judged and acted on."""
+        self._judging = False
         await self._resume()
         await self._journal.flush()
         self._track.release_quarantine(self._clock.monotonic())
         if self._node.due and not await self._actuator.look():
-            return
+            return False
         if not await self._know_what_is_possible():
-            return
+            return False
         if (missing := self._sight.missing) is not None:
             await self._actuator.hold(Reason.METRICS_MISSING, missing)
-            return
+            return False
         windows, track = self._sight.windows, self._track
         waited = self._clock.monotonic() - track.waiting_since
         judgement = judge(windows.current(), windows.stationarity(), track.slo, self._settings, waited_seconds=waited)
         if isinstance(judgement, NotYet):
             await self._wait(judgement)
-            return
+            return False
+        self._judging = True
         windows.start_next()
         track.waiting_since = self._clock.monotonic()
         incumbent = await self._still_in_force()
         if incumbent is not None:
             await self._pilot.act_on(judgement, incumbent)
+        return incumbent is not None
 
     async def _resume(self) -> None:
         """Read once what an earlier run left behind."""

@@ -76,7 +76,7 @@ class Pilot:
         self._metrics.window(self._model, window)
         load_changed = track.judged is not None and not same_load(track.judged.window, window, self._settings)
         track.judged = judgement
-        probation, track.probation = track.probation, None
+        probation = track.probation
         ruling = rule(probation, judgement, track.slo, self._settings) if probation else None
         failed = await self._verify(probation, ruling) if probation and ruling else None
         if judgement.verdict is SloVerdict.MET and failed is None:
@@ -92,11 +92,13 @@ class Pilot:
         if ruling.outcome is Outcome.KEEP:
             kept = f"kept {probation.config.describe()}: {ruling.explanation}"
             await self._actuator.note(Action.VERIFY, Reason.VERIFIED, kept)
+            self._track.probation = None
             return None
         if self._track.mode is Mode.AUTO and not probation.by_user:
             return probation
         who = "a person chose it" if probation.by_user else f"the mode is {self._track.mode.value}"
         await self._actuator.hold(Reason.WORSE_THAN_BEFORE, f"{ruling.explanation}; not undone, because {who}")
+        self._track.probation = None
         return None
 
     async def _go_back(self, failed: Probation, ruling: Ruling) -> None:
@@ -107,10 +109,11 @@ class Pilot:
             reason=Reason.WORSE_THAN_BEFORE,
             explanation=f"back from {names}: {ruling.explanation}",
         )
-        done = await self._actuator.attempt(order)
-        if done is None and self._node.in_doubt is None and failed.fallback not in self._track.quarantine:
-            # Still on probation, so that the next window leads here again.
-            self._track.probation = failed
+        await self._actuator.attempt(order)
+        if failed.fallback in self._track.quarantine:
+            # The node cannot run it any more, so there is no way back. What failed otherwise stays on probation, and
+            # the next window leads here again.
+            self._track.probation = None
 
     async def _decide(
         self, judgement: Judgement, incumbent: ServingConfig, load_changed: bool, failed: Probation | None
@@ -133,6 +136,8 @@ class Pilot:
         if block is not None:
             await actuator.hold(block.reason, block.explanation, inputs=inputs)
             return False
+        while self._track.untaught:
+            await self._learner.learn_failure(judgement.window, self._track.untaught.pop())
         self._track.asked_at = situation.now
         for explore in (True, False) if situation.may_explore else (False,):
             choice = await self._ask(judgement, incumbent, slo, explore=explore)
@@ -167,11 +172,7 @@ class Pilot:
                 by_user=False,
             ),
         )
-        if await actuator.attempt(order) is not None or self._node.in_doubt is not None:
-            return True
-        if choice.config in self._track.quarantine:
-            await self._learner.learn_failure(judgement.window, choice.config)
-        return False
+        return await actuator.attempt(order) is not None or self._node.in_doubt is not None
 
     def _situation(self, judgement: Judgement, incumbent: ServingConfig, load_changed: bool) -> Situation:
         track = self._track

@@ -102,6 +102,13 @@ class LoopSettings(Settings):
         description="Shortest stretch that is judged, seconds; a certain violation is judged earlier. 5 holds several "
         "hundred requests at 100 a second, enough for a p99.",
     )
+    early_window_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        le=3600,
+        description="Shortest stretch on which a certain violation is judged, seconds. Four readings at the default "
+        "pace: the fewest that tell a backlog that drains from a configuration that is bad.",
+    )
     max_window_seconds: float = Field(
         default=60.0,
         gt=0,
@@ -246,6 +253,11 @@ class LoopSettings(Settings):
         if self.max_window_seconds < self.window_seconds:
             raise ValueError(
                 f"max_window_seconds ({self.max_window_seconds}) must not be less than window_seconds "
+                f"({self.window_seconds})"
+            )
+        if self.early_window_seconds > self.window_seconds:
+            raise ValueError(
+                f"early_window_seconds ({self.early_window_seconds}) must not exceed window_seconds "
                 f"({self.window_seconds})"
             )
         if self.metrics_stale_seconds < 2 * self.scrape_interval_seconds:

@@ -30,6 +30,7 @@ class Track:
         recommendation: What the policy said last.
         switches: Moments of the switches of the last hour, oldest first.
         quarantine: What is not to be tried, and until when.
+        untaught: Configurations put there that the policy has not been told of yet.
     """
 
     mode: Mode
@@ -44,6 +45,7 @@ class Track:
     recommendation: Recommendation | None = None
     switches: list[float] = field(default_factory=list)
     quarantine: dict[ServingConfig, Quarantine] = field(default_factory=dict)
+    untaught: list[ServingConfig] = field(default_factory=list)
 
     def changed(self, now: float, *, by_user: bool, probation: Probation | None) -> None:
         """Another configuration is in force: whatever was measured belongs to the one before."""
@@ -55,6 +57,11 @@ class Track:
     def spend_switches(self, moments: Iterable[float], now: float) -> None:
         """Count switches against the budget, and drop those that no longer count."""
         self.switches = [at for at in sorted([*self.switches, *moments]) if at > now - BUDGET_SECONDS]
+
+    def put_in_quarantine(self, config: ServingConfig, held: Quarantine) -> None:
+        """Keep a configuration from being tried."""
+        self.quarantine[config] = held
+        self.untaught.append(config)
 
     def release_quarantine(self, now: float) -> None:
         """Drop what may be tried again."""

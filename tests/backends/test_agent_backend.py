@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.backends.agent_backend import MAX_ANSWER_BYTES, AgentBackend
+from service.domain.clock import SystemClock
+from service.domain.errors import (
+    ApplyTimeoutError,
+    BackendUnavailableError,
+    InfeasibleConfigError,
+    StaleGenerationError,
+)
+from service.domain.serving_config import ServingConfig
+from tests.support.agents import SimulatedNode, serving
+from tests.support.processes import free_port
+
+BATCHING = ServingConfig(enable_batching=True, max_batch_size=8)
+
+
+@pytest.fixture
+def node() -> SimulatedNode:
+    return SimulatedNode(SystemClock(), lambda config, rate: 0.01)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(trust_env=False) as open_client:
+        yield open_client
+
+
+@pytest.fixture
+async def backend(node: SimulatedNode, client: httpx.AsyncClient) -> AsyncIterator[AgentBackend]:
+    async with serving(node) as url:
+        yield AgentBackend(url, client, read_timeout_seconds=5.0, apply_timeout_seconds=5.0)
+
+
+def answering(status: int, content: bytes | dict[str, Any], content_type: str = "application/json") -> AgentBackend:
+    """A backend whose agent always gives one answer."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(status, content=body, headers={"content-type": content_type})
+    )
+    return AgentBackend("http://agent.test", httpx.AsyncClient(transport=transport))
+
+
+async def test_unknown_parts_of_an_answer_are_kept_as_details(backend):
+    assert (await backend.read()).details == {"models": [{"name": "m"}]}
+
+
+async def test_an_order_carries_the_time_out(node, client):
+    async with serving(node) as url:
+        await AgentBackend(url, client, apply_timeout_seconds=3.5).apply(BATCHING, 1)
+    assert node.orders == [(1, BATCHING)]
+
+
+async def test_the_time_out_reaches_the_agent():
+    sent = {}
+
+    def agent(request: httpx.Request) -> httpx.Response:
+        sent.update(json.loads(request.content))
+        return httpx.Response(504, json={"detail": "too slow"})
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(agent))
+    with pytest.raises(ApplyTimeoutError, match="too slow"):
+        await AgentBackend("http://agent.test/", client, apply_timeout_seconds=3.5).apply(BATCHING, 7)
+    assert sent == {"generation": 7, "config": BATCHING.to_dict(), "timeout_seconds": 3.5}
+
+
+async def test_a_conflict_without_a_number_is_still_a_stale_generation():
+    with pytest.raises(StaleGenerationError) as refused:
+        await answering(409, {"title": "Stale"}, "application/problem+json").apply(BATCHING, 3)
+    assert refused.value.current is None
+
+
+async def test_an_infeasible_configuration_without_fields_names_the_configuration():
+    with pytest.raises(InfeasibleConfigError, match="needs more memory") as refused:
+        await answering(422, {"detail": "needs more memory"}, "application/problem+json").apply(BATCHING, 1)
+    assert refused.value.field == "config"
+
+
+async def test_time_that_runs_out_at_the_agent_is_no_loss_of_contact(node, backend):
+    node.faults["order"] = "timeout"
+    with pytest.raises(ApplyTimeoutError, match="kept serving"):
+        await backend.apply(BATCHING, 1)
+
+
+async def test_an_agent_that_fails_says_why(node, backend):
+    node.faults["order"] = "error"
+    with pytest.raises(BackendUnavailableError, match=r"500 .*out of memory"):
+        await backend.apply(BATCHING, 1)
+
+
+async def test_nobody_there_is_told_with_the_address(client):
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(BackendUnavailableError, match=url):
+        await AgentBackend(url, client).read()
+
+
+async def test_an_agent_that_hangs_is_left_after_the_time_out(node, client):
+    node.faults["read"] = "hang"
+    async with serving(node) as url:
+        with pytest.raises(BackendUnavailableError, match=r"no answer to GET within 0\.05 s"):
+            await AgentBackend(url, client, read_timeout_seconds=0.05).read()
+
+
+async def test_an_answer_that_drips_is_cut_off_as_a_whole():
+    # Each byte arrives well before any time-out between bytes; only a limit on the whole can end this.
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not caller_left.is_set():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+        drip_ended.set()
+
+    caller_left, drip_ended = asyncio.Event(), asyncio.Event()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    async with server, httpx.AsyncClient(trust_env=False) as client:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(BackendUnavailableError, match="no answer"):
+            await AgentBackend(url, client, read_timeout_seconds=0.2).read()
+        caller_left.set()
+        await drip_ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"]] not json", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b"{}", "lacks 'generation'"),
+        (b" " * (MAX_ANSWER_BYTES + 1), "exceeds"),
+    ],
+    ids=["text", "bytes", "deep", "list", "empty", "huge"],
+)
+async def test_an_answer_that_is_no_agents_is_told_apart(content, told):
+    with pytest.raises(BackendUnavailableError, match=told):
+        await answering(200, content).read()
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    return SimulatedNode(SystemClock(), lambda config, rate: 0.01).describe() | changes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"generation": -1},
+        {"generation": "7"},
+        {"generation": True},
+        {"config": {"max_batch_size": 0, "enable_batching": True}},
+        {"config": {"no_such_knob": 1}},
+        {"config": None},
+        {"state": "asleep"},
+        {"support": None},
+        {"support": {"knobs": {"instances": {"min": 3, "max": 1}}, "cpus": 2}},
+        {"support": {"knobs": {"instances": {"min": 1}}, "cpus": 2}},
+        {"support": {"knobs": {}, "cpus": "many"}},
+        {"support": {"knobs": {}, "cpus": 0}},
+        {"support": {"knobs": {}, "cpus": float("nan")}},
+        {"server": "tensorflow"},
+    ],
+    ids=str,
+)
+async def test_an_answer_that_makes_no_sense_is_never_believed(changes):
+    with pytest.raises(BackendUnavailableError, match=r"makes no sense|lacks"):
+        await answering(200, json.dumps(described(**changes)).encode()).read()
+
+
+async def test_an_error_page_of_something_in_between_is_no_verdict():
+    with pytest.raises(BackendUnavailableError, match="502"):
+        await answering(502, b"<html>bad gateway</html>", "text/html").apply(BATCHING, 1)
+
+
+async def test_a_redirect_is_not_followed():
+    with pytest.raises(BackendUnavailableError, match="307"):
+        await answering(307, b"", "text/plain").read()
