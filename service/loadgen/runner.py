@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.clock import Clock, SystemClock
+from service.domain.errors import InvalidValueError
 from service.loadgen.pacer import make_pacer
 from service.loadgen.payloads import RequestSpec
 from service.loadgen.plan import LoadPlan
@@ -59,9 +60,14 @@ async def run_load(
 
     Raises:
         TargetError: The server, model or signature is not there, or it refuses a first request.
-        InvalidValueError: Plan, request and signature do not fit together.
+        InvalidValueError: Plan, request and signature do not fit together, or the plan sends nothing.
     """
     where = parse_target(target) if isinstance(target, str) else target
+    times = plan.source.send_times(plan.arrivals_rng())
+    if not len(times):
+        raise InvalidValueError(
+            "rate", f"nothing is sent in {plan.source.duration:g} s; raise the rate or the duration"
+        )
     ready = prepared(
         where,
         request,
@@ -72,7 +78,6 @@ async def run_load(
     )
     async with ready as (transport, pool):
         stats = RunStats(plan.source.phases, plan.slo_seconds)
-        times = plan.source.send_times(plan.arrivals_rng())
         run = _Run(transport, pool, times, stats, plan.max_inflight, on_second)
         started_at = (clock or SystemClock()).time()
         with _quiet_collector():

@@ -199,6 +199,12 @@ async def test_an_error_in_the_callback_ends_the_run(server: EchoServer) -> None
         await run_load(server.grpc_url, at_rate(20, 30), ECHO, on_second=broken)
 
 
+async def test_a_plan_that_sends_nothing_is_refused() -> None:
+    plan = LoadPlan(source=ScheduledArrivals(Poisson(), constant(1e-6, 1.0)))
+    with pytest.raises(InvalidValueError, match="raise the rate"):
+        await run_load("grpc://127.0.0.1:1", plan, ECHO)
+
+
 async def test_a_remote_target_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="--allow-remote"):
         await run_load("grpc://192.0.2.1:8500", at_rate(10, 1), ECHO)
