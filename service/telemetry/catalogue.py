@@ -66,8 +66,8 @@ class Catalogue:
         queueing: Histogram of the time requests waited for their batch.
         request_examples: Histogram of the examples one request carries. TensorFlow Serving fills it only in Classify
             and Regress.
-        session_inputs: Histogram of the examples of each request that enters a batching session; stands in for
-            ``request_examples``.
+        session_inputs: Histogram of the examples that enter a batching session, one value for each input of each
+            request; stands in for ``request_examples``.
         interarrivals: Prefix of the counters ``_count``, ``_sum`` and ``_sum_of_squares`` of gaps between arrivals.
         generation: Gauge with the number of the configuration in force.
         process_start: Gauge with the unix time at which the server started.

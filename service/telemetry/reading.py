@@ -51,7 +51,7 @@ class Reading:
         batch_size: Executed batches by their size, padding included; None where the server does not tell.
         queueing: Seconds that requests waited for their batch; None where the server does not tell.
         request_examples: Requests by the examples they carried; None where the server does not tell.
-        session_inputs: The same for all models together; None where the server does not tell.
+        session_inputs: Examples that entered batching sessions, of all models; None where the server does not tell.
         interarrivals: Moments of the times between arrivals; None where the server does not tell.
         generation: Number of the configuration in force; None where the server does not tell.
         process_started_at: Unix time at which the server started, seconds; None where the server does not tell.

@@ -217,6 +217,12 @@ def _examples_per_request(first: Reading, last: Reading, *, alone: bool) -> floa
         alone: Whether no other model of the server was asked, so that metrics without a model label are this one's.
     """
     counted = difference(last.request_examples, first.request_examples)
-    if (counted is None or counted.count == 0) and alone:
-        counted = difference(last.session_inputs, first.session_inputs)
-    return counted.mean if counted is not None and counted.count else 1.0
+    if counted is not None and counted.count:
+        return counted.mean
+    entered = difference(last.session_inputs, first.session_inputs) if alone else None
+    if entered is None or entered.count == 0:
+        return 1.0
+    # TensorFlow Serving counts each input of each request, so at least as often as requests succeed; a server that
+    # counts less often does so once a batch.
+    succeeded = last.requests.get(OK_STATUS, 0) - first.requests.get(OK_STATUS, 0)
+    return max(entered.total / max(entered.count, succeeded), 1.0)

@@ -320,6 +320,19 @@ def test_batches_queueing_and_examples_are_told_where_the_server_tells() -> None
     assert bench.window.workload.examples_per_request == 3.0
 
 
+def test_examples_that_are_counted_once_a_batch_are_shared_among_its_requests() -> None:
+    """Else the load would seem to change whenever the configuration lets larger batches form."""
+
+    def reading(moment: float, batches: int) -> Reading:
+        return replace(
+            described(moment, 5, batches), session_inputs=Histogram((1.0, 8.0), (0, batches, 0), 6.0 * batches)
+        )
+
+    bench = Bench()
+    bench.feed([reading(0.0, 10), reading(1.0, 60)])
+    assert bench.window.workload.examples_per_request == 3.0
+
+
 def test_batches_of_several_models_are_attributed_to_none() -> None:
     bench = Bench()
     bench.feed([described(0.0, 5, 10), described(1.0, 6, 60)])
