@@ -110,7 +110,7 @@ class BatchScheduler(Generic[T]):
             key: Only tasks of equal key share a batch.
             task: Handed back inside its batch.
             size: Its number of examples, ≥ 0.
-            now: Seconds, from a clock that only grows.
+            now: Seconds, from a clock that only grows; never before that of an earlier task of the key.
 
         Returns:
             Its pieces; more than one only where it was split.
@@ -166,6 +166,11 @@ class BatchScheduler(Generic[T]):
             batch.size -= piece.size
             if not batch.pieces and batch is not queue[-1]:
                 queue.remove(batch)
+
+    def waiting(self) -> list[Piece[T]]:
+        """Every piece that waits, in the order of submission."""
+        pieces = [piece for queue in self._queues.values() for batch in queue for piece in batch.pieces]
+        return sorted(pieces, key=lambda piece: piece.since)
 
     def close(self) -> None:
         """Wait for company no longer: everything queued is due at once."""

@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,43 +19,22 @@ import numpy as np
 
 from service.domain.clock import Clock, SystemClock
 from service.domain.serving_config import ServingConfig
+from service.modelserver.batched_engine import BatchedEngine
 from service.modelserver.batching import BatchLimits
-from service.modelserver.execution import BatchedEngine, DirectEngine, Engine
-from service.modelserver.rehearsal import Rehearsal
-from service.modelserver.session import ModelGraph, ModelSession
+from service.modelserver.engine import DirectEngine, Engine
+from service.modelserver.session import ModelSession
+from service.modelserver.session_source import RuntimeOptions, SessionSource, close_sessions
 from service.modelserver.signature import DEFAULT_SIGNATURE_KEY, Signature
 from service.modelserver.status import Code, ServingError
 
 if TYPE_CHECKING:
     from service.modelserver.metrics import ServerMetrics
 
+__all__ = ["PreparedSwitch", "RuntimeOptions", "Servable"]
+
 Array = np.ndarray[Any, Any]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeOptions:
-    """How models are loaded and run, whatever their configuration.
-
-    Attributes:
-        max_unbatched_concurrency: Session calls in flight with batching off (``grpc_max_threads``).
-        session_config: ``ConfigProto`` of ``tensorflow_session_config_file``; None for TensorFlow's defaults. The
-            thread counts in it are overwritten by the configuration's.
-        warmup: Whether to replay ``assets.extra/tf_serving_warmup_requests`` (``enable_model_warmup``).
-        warmup_iterations: How often each of its records is replayed when the model is loaded
-            (``num_request_iterations_for_warmup``, at least 1).
-        pad_variable_length_inputs: Whether inputs of one batch that differ in later axes are padded with zeros.
-        max_execution_batch_size: Requests larger than this are split and executed in parts; 0 splits none
-            (``enable_large_batch_splitting`` off).
-    """
-
-    max_unbatched_concurrency: int = 16
-    session_config: Any = None
-    warmup: bool = True
-    warmup_iterations: int = 1
-    pad_variable_length_inputs: bool = False
-    max_execution_batch_size: int = 0
 
 
 class PreparedSwitch:
@@ -95,24 +73,29 @@ class Servable:
         self,
         name: str,
         version: int,
-        graph: ModelGraph,
-        rehearsal: Rehearsal,
+        path: Path,
+        config: ServingConfig,
+        *,
+        source: SessionSource,
+        sessions: Sequence[ModelSession],
         runtime: RuntimeOptions,
         metrics: ServerMetrics,
         clock: Clock,
     ) -> None:
         self.name = name
         self.version = version
-        self.path = graph.path
-        self.signatures = graph.signatures
-        self.signature_defs = graph.signature_defs
-        self._graph = graph
-        self._rehearsal = rehearsal
+        self.path = path
+        self.config = config
+        self.signatures = source.graph.signatures
+        self.signature_defs = source.graph.signature_defs
+        self._source = source
         self._runtime = runtime
         self._metrics = metrics
         self._clock = clock
+        self._engine = self._make_engine(config, sessions)
         self._switching = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @classmethod
     def load(
@@ -132,24 +115,24 @@ class Servable:
             ServingError: The model cannot be read, or its warm-up fails.
         """
         started = time.monotonic()
+        ok = False
         try:
-            graph = ModelGraph(path)
-            rehearsal = Rehearsal.read(path, graph) if runtime.warmup else Rehearsal.synthetic(graph)
-            servable = cls(name, version, graph, rehearsal, runtime, metrics, clock or SystemClock())
-            sessions = servable._open_sessions(config, config.instances)
-        except ServingError:
-            metrics.load(str(path), False, time.monotonic() - started)
-            raise
-        metrics.load(str(path), True, time.monotonic() - started)
-        if runtime.warmup:
-            servable._replay(sessions)
-        servable._rehearse(sessions, config)
-        servable._engine = servable._make_engine(config, sessions)
-        servable.config = config
-        return servable
-
-    config: ServingConfig
-    _engine: Engine
+            source = SessionSource(path, runtime, metrics)
+            sessions = source.first(config)
+            ok = True
+        finally:
+            metrics.load(str(path), ok, time.monotonic() - started)
+        return cls(
+            name,
+            version,
+            path,
+            config,
+            source=source,
+            sessions=sessions,
+            runtime=runtime,
+            metrics=metrics,
+            clock=clock or SystemClock(),
+        )
 
     def signature(self, key: str = "") -> Signature:
         """The signature of that name; ``serving_default`` when empty.
@@ -187,26 +170,28 @@ class Servable:
         Waits for a switch that is under way, its draining included, so that never more than two engines exist.
 
         Raises:
-            ServingError: A session could not be opened or warmed.
+            ServingError: A session could not be opened, or the servable was closed meanwhile.
         """
         await self._switching.acquire()
         try:
+            if self._closed:
+                raise ServingError(Code.UNAVAILABLE, f"Version {self.version} of model {self.name} is unloaded")
             await self._retired()
             kept = self._reusable_sessions(config)
-            loading = asyncio.ensure_future(asyncio.to_thread(self._prepare_sessions, config, kept))
+            loading = asyncio.ensure_future(asyncio.to_thread(self._source.more, config, config.instances - len(kept)))
         except BaseException:
             self._switching.release()
             raise
         try:
-            sessions = await asyncio.shield(loading)
+            opened = await asyncio.shield(loading)
         except asyncio.CancelledError:
             # The thread cannot be stopped: what it opens is closed when it is done, and only then may others switch.
-            self._in_background(self._abandon(loading, kept))
+            self._in_background(self._abandon(loading))
             raise
         except BaseException:
             self._switching.release()
             raise
-        return PreparedSwitch(self, config, self._make_engine(config, sessions))
+        return PreparedSwitch(self, config, self._make_engine(config, [*kept, *opened]))
 
     async def switch(self, config: ServingConfig) -> None:
         """Put ``config`` in force without losing a request; returns when new requests are served by it.
@@ -220,38 +205,37 @@ class Servable:
         """Finish what is queued and running, then release sessions and threads. Idempotent."""
         async with self._switching:
             await self._retired()
-            sessions, engine = self._engine.sessions, self._engine
-            await engine.drain()
-            await engine.close()
-            await asyncio.to_thread(_close_sessions, sessions)
+            if not self._closed:
+                self._closed = True
+                await self._retire(self._engine, kept=())
 
     def _commit(self, config: ServingConfig, engine: Engine) -> None:
         old, self._engine = self._engine, engine
         self.config = config
+        old.hand_over(engine)
         self._in_background(self._retire(old, kept=engine.sessions))
         self._switching.release()
 
     async def _discard(self, engine: Engine) -> None:
         await engine.close()
         spare = [session for session in engine.sessions if session not in self._engine.sessions]
-        await asyncio.to_thread(_close_sessions, spare)
+        await asyncio.to_thread(close_sessions, spare)
         self._switching.release()
 
     async def _retire(self, engine: Engine, kept: Sequence[ModelSession]) -> None:
         await engine.drain()
         await engine.close()
-        await asyncio.to_thread(_close_sessions, [session for session in engine.sessions if session not in kept])
+        await asyncio.to_thread(close_sessions, [session for session in engine.sessions if session not in kept])
 
-    async def _abandon(self, loading: asyncio.Future[list[ModelSession]], kept: Sequence[ModelSession]) -> None:
+    async def _abandon(self, loading: asyncio.Future[list[ModelSession]]) -> None:
         try:
-            sessions = await loading
-            await asyncio.to_thread(_close_sessions, [session for session in sessions if session not in kept])
+            await asyncio.to_thread(close_sessions, await loading)
         except ServingError as error:
             _log.info("model %s: an abandoned switch failed: %s", self.name, error)
         finally:
             self._switching.release()
 
-    def _in_background(self, work: Any) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
@@ -269,52 +253,10 @@ class Servable:
             return []
         return list(self._engine.sessions[: config.instances])
 
-    def _prepare_sessions(self, config: ServingConfig, kept: Sequence[ModelSession]) -> list[ModelSession]:
-        """The kept sessions and as many new ones as are missing, warm. In a thread."""
-        opened = self._open_sessions(config, config.instances - len(kept))
-        try:
-            self._rehearse(opened, config)
-        except ServingError:
-            _close_sessions(opened)
-            raise
-        return [*kept, *opened]
-
-    def _open_sessions(self, config: ServingConfig, count: int) -> list[ModelSession]:
-        sessions: list[ModelSession] = []
-        try:
-            while len(sessions) < count:
-                session = self._graph.open_session(
-                    inter_op=config.tensorflow_inter_op_parallelism,
-                    intra_op=config.tensorflow_intra_op_parallelism,
-                    base=self._runtime.session_config,
-                )
-                sessions.append(session)
-        except ServingError:
-            _close_sessions(sessions)
-            raise
-        return sessions
-
-    def _replay(self, sessions: Sequence[ModelSession]) -> None:
-        """Run every warm-up record that the model brings; one that fails, fails the load."""
-        started = time.monotonic()
-        try:
-            for session in sessions:
-                self._rehearsal.replay(session, self._runtime.warmup_iterations)
-        except ServingError:
-            self._metrics.warmup(str(self.path), False, time.monotonic() - started)
-            _close_sessions(sessions)
-            raise
-        self._metrics.warmup(str(self.path), True, time.monotonic() - started)
-
-    def _rehearse(self, sessions: Sequence[ModelSession], config: ServingConfig) -> None:
-        """Run the batch sizes that the configuration will bring, so that no client is the first to."""
-        for session in sessions:
-            self._rehearsal.run_sizes(session, config.max_batch_size if config.enable_batching else 1)
-
     def _make_engine(self, config: ServingConfig, sessions: Sequence[ModelSession]) -> Engine:
         name = f"{self.name}-{self.version}"
         if not config.enable_batching:
-            return DirectEngine(sessions, self._runtime.max_unbatched_concurrency, name, self._metrics)
+            return DirectEngine(sessions, self._runtime.max_unbatched_concurrency, name, self._metrics, self._clock)
         return BatchedEngine(
             sessions,
             limits=BatchLimits.of(config, self._runtime.max_execution_batch_size),
@@ -325,8 +267,3 @@ class Servable:
             metrics=self._metrics,
             clock=self._clock,
         )
-
-
-def _close_sessions(sessions: Sequence[ModelSession]) -> None:
-    for session in sessions:
-        session.close()

@@ -7,14 +7,17 @@ results that finish close together wake the loop once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_Job = tuple[Callable[[], object], Callable[[Any, BaseException | None], None]]
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ class WorkerPool:
         self._limit = threads
         self._name = name
         self._threads: list[threading.Thread] = []
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._finished: deque[Callable[[], None]] = deque()
         self._outstanding = 0
         self._waking = False
@@ -49,23 +52,21 @@ class WorkerPool:
         self._outstanding += 1
         if self._outstanding > len(self._threads) < self._limit:
             self._start_thread()
+        self._jobs.put((call, done))
 
-        def run() -> None:
-            try:
-                result = call()
-            except BaseException as error:
-                outcome = error
-                self._finished.append(lambda: done(None, outcome))
-            else:
-                self._finished.append(lambda: done(result, None))
-            self._wake()
-
-        self._calls.put(run)
+    def take_back(self) -> list[Callable[[], object]]:
+        """Calls that no thread has begun, in the order of submission; they are the caller's again."""
+        calls: list[Callable[[], object]] = []
+        with contextlib.suppress(Empty):
+            while (job := self._jobs.get_nowait()) is not None:
+                calls.append(job[0])
+        self._outstanding -= len(calls)
+        return calls
 
     def stop(self) -> None:
         """Let the threads end after the calls submitted so far. Idempotent."""
         for _ in self._threads:
-            self._calls.put(None)
+            self._jobs.put(None)
 
     def join(self) -> None:
         """Wait until the threads have ended. Blocking: call it in a thread, after :meth:`stop`."""
@@ -78,10 +79,20 @@ class WorkerPool:
         thread.start()
 
     def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
+        while (job := self._jobs.get()) is not None:
+            self._carry_out(*job)
             # Do not keep the last request's arrays alive while waiting for the next.
-            del call
+            del job
+
+    def _carry_out(self, call: Callable[[], object], done: Callable[[Any, BaseException | None], None]) -> None:
+        try:
+            result = call()
+        except BaseException as error:
+            outcome = error
+            self._finished.append(lambda: done(None, outcome))
+        else:
+            self._finished.append(lambda: done(result, None))
+        self._wake()
 
     def _wake(self) -> None:
         # The flag is cleared before the results are collected, so a result that comes later wakes the loop anew.

@@ -1,23 +1,21 @@
-"""Engines: how the requests of one servable reach its sessions under one configuration.
+"""BatchedEngine: requests are gathered in the event loop, and each batch goes to a thread in one step.
 
-:class:`BatchedEngine` gathers requests in the event loop and hands each batch to a thread in one step, so that the
-price of a session call is paid once a batch; :class:`DirectEngine` gives each request a call of its own. An engine is
-never reconfigured: a new configuration gets a new engine, and the old one drains.
+So the price of a session call, and of crossing from the event loop to a thread and back, is paid once a batch.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from service.domain.clock import Clock
 from service.modelserver.batching import Batch, BatchLimits, BatchScheduler
+from service.modelserver.engine import Engine, Request
 from service.modelserver.joining import (
     examples_in,
     groups_of_equal_shape,
@@ -29,136 +27,11 @@ from service.modelserver.joining import (
 from service.modelserver.session import ModelSession
 from service.modelserver.signature import Signature
 from service.modelserver.status import Code, ServingError
-from service.modelserver.workers import WorkerPool
 
 if TYPE_CHECKING:
     from service.modelserver.metrics import ServerMetrics
 
 Array = np.ndarray[Any, Any]
-
-#: Requests that may wait for a free thread with batching off. TensorFlow Serving refuses as soon as all its gRPC
-#: threads are taken; we let short bursts through.
-MAX_WAITING_REQUESTS = 4096
-
-
-class Engine(ABC):
-    """Runs requests on sessions. Belongs to one event loop; does not own the sessions.
-
-    Args:
-        sessions: Copies of the model, which share the load.
-        threads: Calls in execution at once, over all sessions.
-        name: For the names of threads.
-        metrics: Told of each call.
-    """
-
-    def __init__(self, sessions: Sequence[ModelSession], threads: int, name: str, metrics: ServerMetrics) -> None:
-        self.sessions = tuple(sessions)
-        self._busy = [0] * len(self.sessions)
-        self._pool = WorkerPool(threads, name)
-        self._threads = threads
-        self._metrics = metrics
-        self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    async def run(self, signature: Signature, inputs: Sequence[Array], outputs: tuple[str, ...]) -> list[Array]:
-        """Answer one request: one array for each of ``outputs``.
-
-        Args:
-            signature: Of the model.
-            inputs: One array for each of its inputs, in its order.
-            outputs: Aliases of the wanted outputs.
-
-        Raises:
-            ServingError: It was refused, or the model failed.
-        """
-        self._in_flight += 1
-        self._idle.clear()
-        try:
-            return await self._run(signature, inputs, outputs)
-        finally:
-            self._in_flight -= 1
-            self._set_idle_if_so()
-
-    async def drain(self) -> None:
-        """Wait until everything accepted is answered and every thread is free; nothing more may be submitted."""
-        self._hurry()
-        await self._idle.wait()
-
-    async def close(self) -> None:
-        """End the threads, after :meth:`drain`."""
-        self._pool.stop()
-        await asyncio.to_thread(self._pool.join)
-
-    @abstractmethod
-    async def _run(self, signature: Signature, inputs: Sequence[Array], outputs: tuple[str, ...]) -> list[Array]: ...
-
-    @abstractmethod
-    def _hurry(self) -> None:
-        """Wait for company no longer."""
-
-    def _set_idle_if_so(self) -> None:
-        # A cancelled request ends before its call does; the sessions must outlive the call.
-        if not self._in_flight and not any(self._busy):
-            self._idle.set()
-
-    def _claim_session(self) -> int:
-        """Index of the session with the fewest calls, one more from now on."""
-        index = min(range(len(self._busy)), key=self._busy.__getitem__)
-        self._busy[index] += 1
-        self._idle.clear()
-        return index
-
-    def _release_session(self, index: int) -> None:
-        self._busy[index] -= 1
-        self._set_idle_if_so()
-
-
-class DirectEngine(Engine):
-    """Batching off: each request is a session call of its own."""
-
-    async def _run(self, signature: Signature, inputs: Sequence[Array], outputs: tuple[str, ...]) -> list[Array]:
-        if self._in_flight > self._threads + MAX_WAITING_REQUESTS:
-            raise ServingError(
-                Code.RESOURCE_EXHAUSTED,
-                f"{self._threads} requests are in execution and {MAX_WAITING_REQUESTS} wait; no more are taken",
-            )
-        answer: asyncio.Future[list[Array]] = asyncio.get_running_loop().create_future()
-        index = self._claim_session()
-        session = self.sessions[index]
-
-        def call() -> tuple[list[Array], float] | None:
-            # Whoever asked may have gone while this waited for a thread.
-            return None if answer.cancelled() else session.run(signature, inputs, outputs)
-
-        def done(result: tuple[list[Array], float] | None, error: BaseException | None) -> None:
-            self._release_session(index)
-            if result is not None:
-                self._metrics.graph_run(result[1])
-            if answer.done():
-                return
-            if error is not None:
-                answer.set_exception(error)
-            elif result is not None:
-                answer.set_result(result[0])
-
-        self._pool.submit(call, done)
-        return await answer
-
-    def _hurry(self) -> None:
-        """Nothing ever waits for company here."""
-
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    """A request that waits or is in execution; ``rows`` gathers its answer, by the start of each piece."""
-
-    signature: Signature
-    inputs: Sequence[Array]
-    outputs: tuple[str, ...]
-    answer: asyncio.Future[list[Array]]
-    pieces: int = 1
-    rows: dict[int, list[Array]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,31 +77,31 @@ class BatchedEngine(Engine):
         metrics: ServerMetrics,
         clock: Clock,
     ) -> None:
-        super().__init__(sessions, threads, name, metrics)
-        self._scheduler: BatchScheduler[_Request] = BatchScheduler(limits)
+        super().__init__(sessions, threads, name, metrics, clock)
+        self._scheduler: BatchScheduler[Request] = BatchScheduler(limits)
         self._allowed = tuple(allowed_sizes)
         self._pad_inputs = pad_inputs
-        self._clock = clock
         self._free = threads
         self._dispatching = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
 
-    async def _run(self, signature: Signature, inputs: Sequence[Array], outputs: tuple[str, ...]) -> list[Array]:
-        size = examples_in(inputs)
-        loop = asyncio.get_running_loop()
-        request = _Request(signature, inputs, outputs, loop.create_future())
-        pieces = self._scheduler.submit(signature.key, request, size, self._clock.monotonic())
-        request.pieces = len(pieces)
+    def _enqueue(self, request: Request) -> None:
+        size = examples_in(request.inputs)
+        request.pieces = self._scheduler.submit(request.signature.key, request, size, request.since)
+        request.scheduler = self._scheduler
         # Not at once: requests that arrived together get a chance to share the batch.
         if self._free and not self._dispatching:
             self._dispatching = True
-            loop.call_soon(self._dispatch)
-        try:
-            return await request.answer
-        except asyncio.CancelledError:
-            self._scheduler.remove(pieces)
-            raise
+            asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def hand_over(self, successor: Engine) -> None:
+        """As :meth:`Engine.hand_over`; a request of which a part may be in execution stays."""
+        for piece in self._scheduler.waiting():
+            request = piece.task
+            whole = len(request.pieces) == 1
+            if whole and not request.answer.done() and successor.adopt(request):
+                self._scheduler.remove([piece])
 
     def _hurry(self) -> None:
         self._scheduler.close()
@@ -260,7 +133,7 @@ class BatchedEngine(Engine):
         self._timer = None
         self._dispatch()
 
-    def _start(self, batch: Batch[_Request], now: float) -> None:
+    def _start(self, batch: Batch[Request], now: float) -> None:
         self._free -= 1
         index = self._claim_session()
         waits = [now - piece.since for piece in batch.pieces]
@@ -269,7 +142,7 @@ class BatchedEngine(Engine):
 
     def _finish(
         self,
-        batch: Batch[_Request],
+        batch: Batch[Request],
         waits: list[float],
         index: int,
         result: tuple[list[_Outcome], list[_Call]] | None,
@@ -289,7 +162,7 @@ class BatchedEngine(Engine):
         self._release_session(index)
         self._dispatch()
 
-    def _execute(self, session: ModelSession, batch: Batch[_Request]) -> tuple[list[_Outcome], list[_Call]]:
+    def _execute(self, session: ModelSession, batch: Batch[Request]) -> tuple[list[_Outcome], list[_Call]]:
         """Run a batch: one call for each group of pieces of equal shape. In a thread."""
         requests: Sequence[Sequence[Array]] = [_rows_of(piece.task, piece.start, piece.size) for piece in batch.pieces]
         if self._pad_inputs and len(requests) > 1:
@@ -316,19 +189,19 @@ class BatchedEngine(Engine):
         return outcomes, calls
 
 
-def _rows_of(request: _Request, start: int, size: int) -> Sequence[Array]:
-    if request.pieces == 1:
+def _rows_of(request: Request, start: int, size: int) -> Sequence[Array]:
+    if len(request.pieces) == 1:
         return request.inputs
     return [array[start : start + size] for array in request.inputs]
 
 
-def _outputs_wanted(requests: Sequence[_Request], signature: Signature) -> tuple[str, ...]:
+def _outputs_wanted(requests: Sequence[Request], signature: Signature) -> tuple[str, ...]:
     """What one call must fetch: the outputs all ask for, or every output where they differ."""
     first = requests[0].outputs
     return first if all(request.outputs == first for request in requests) else tuple(signature.outputs)
 
 
-def _answer(request: _Request, start: int, outcome: _Outcome) -> None:
+def _answer(request: Request, start: int, outcome: _Outcome) -> None:
     if request.answer.done():
         return
     if outcome.rows is None:
@@ -337,7 +210,7 @@ def _answer(request: _Request, start: int, outcome: _Outcome) -> None:
         request.answer.set_exception(ServingError(code, message))
         return
     request.rows[start] = outcome.rows
-    if len(request.rows) < request.pieces:
+    if len(request.rows) < len(request.pieces):
         return
     parts = [request.rows[key] for key in sorted(request.rows)]
     whole = parts[0] if len(parts) == 1 else [np.concatenate(columns) for columns in zip(*parts, strict=True)]
