@@ -36,7 +36,7 @@ KNOB_NAMES = (
 )
 
 #: Requests that may wait for a batch, at least, whatever the batch size.
-MIN_QUEUE_CAPACITY = 1024
+MIN_QUEUE_CAPACITY = 4096
 
 
 @dataclass(frozen=True, slots=True)
