@@ -45,7 +45,7 @@ class Child:
         """
         nice = ["nice", "-n", str(niceness)] if niceness else []
         # Numerical libraries start a thread a core by default; on a small machine they would fight the server.
-        env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 *nice,

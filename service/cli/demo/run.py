@@ -178,7 +178,7 @@ async def _load(
         await asyncio.gather(watcher, return_exceptions=True)
 
 
-async def _run_load(stack: Stack, arguments: list[str], name: str, state: DemoState | None) -> dict[str, Any]:
+async def _run_load(stack: Stack, arguments: list[str], name: str, state: DemoState) -> dict[str, Any]:
     """Run ``regulus load``; each second goes to ``state``, the report is returned."""
     report = stack.folder / "load.json"
     report.unlink(missing_ok=True)
@@ -187,10 +187,9 @@ async def _run_load(stack: Stack, arguments: list[str], name: str, state: DemoSt
     )
     try:
         async for raw in child.stdout:
-            if state is not None:
-                entry = json.loads(raw)
-                if entry["type"] == "second":
-                    state.seconds.append(entry)
+            entry = json.loads(raw)
+            if entry["type"] == "second":
+                state.seconds.append(entry)
         if await child.process.wait() != 0:
             raise ChildFailedError(f"the {name} failed:\n{child.log_tail()}")
         stack.server.check_alive()
