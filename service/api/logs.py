@@ -26,22 +26,22 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        mask_passwords,
     ]
     people = settings.format is LogFormat.CONSOLE or (settings.format is LogFormat.AUTO and target.isatty())
-    last: list[Processor] = (
+    renderer: Processor = (
         # Plain tracebacks: the pretty ones show local variables, which may hold secrets.
-        [structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if people
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    last = (
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        mask_passwords,
+        renderer,
     )
     handler = logging.StreamHandler(target)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        )
-    )
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())

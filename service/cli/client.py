@@ -148,8 +148,13 @@ def session(url: str, token_file: Path | None, timeout_seconds: float) -> Iterat
         with Client(url, token, timeout_seconds) as client:
             yield client
     except ClientError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {clean(str(error))}", err=True)
         raise typer.Exit(error.code) from None
+
+
+def clean(text: str) -> str:
+    """Text from elsewhere without control characters, which could rewrite the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _read_token(path: Path) -> str:

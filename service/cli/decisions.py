@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli import options, output
-from service.cli.client import EXIT_CODES, Client, session
+from service.cli.client import EXIT_CODES, Client, clean, session
 from service.domain.decision import Action
 
 app = typer.Typer(add_completion=False)
@@ -76,35 +76,26 @@ def _follow(api: Client, path: str, limit: int, actions: Sequence[str] | None, a
                 if as_json:
                     typer.echo(json.dumps(item, ensure_ascii=False))
                 else:
-                    output.show(_line(item))
+                    output.show(_entry(item))
             newest = max([newest, *(item["id"] for item in items)])
             time.sleep(FOLLOW_INTERVAL_SECONDS)
     except KeyboardInterrupt:
         return
 
 
-def _line(item: Mapping[str, Any]) -> str:
-    what = f" [{output.changes(item['changes'])}]" if item["changes"] else ""
-    head = f"{item['id']}  {output.moment(item['decided_at'])}  {item['action']}  {item['reason']}"
-    return output.clean(f"{head}{what}  {item['explanation']}")
+def _entry(item: Mapping[str, Any]) -> str:
+    """One decision: some short lines on a terminal, one long line elsewhere."""
+    head = f"{item['id']}  {output.moment(item['decided_at'])}  {item['action']} ({item['reason']})"
+    parts = [head, output.changes(item["changes"]), item["explanation"]]
+    separator = "\n    " if output.console().is_terminal else "  "
+    return clean(separator.join(part for part in parts if part))
 
 
 def _show_many(items: Sequence[Mapping[str, Any]]) -> None:
     if not items:
         output.show("nothing was done yet; --all also shows why not")
-        return
-    rows = [
-        (
-            str(item["id"]),
-            output.moment(item["decided_at"]),
-            item["action"],
-            item["reason"],
-            output.changes(item["changes"]) or output.DASH,
-            item["explanation"],
-        )
-        for item in items
-    ]
-    output.show(output.table(("id", "time", "action", "reason", "changes", "why"), rows))
+    for item in items:
+        output.show(_entry(item))
 
 
 def _show_one(item: Mapping[str, Any], as_json: bool) -> None:

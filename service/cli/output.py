@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.client import clean
 from service.domain.serving_config import ServingConfig
 
 #: Wide enough that nothing wraps where no terminal sets the width.
@@ -72,11 +73,6 @@ def show(*parts: RenderableType) -> None:
             out.print(part)
     for line in captured.get().splitlines():
         typer.echo(line.rstrip())
-
-
-def clean(text: str) -> str:
-    """Text from elsewhere without control characters, which could rewrite the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def milliseconds(seconds: float | None) -> str:

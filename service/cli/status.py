@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from service.cli import options, output
-from service.cli.client import EXIT_CODES, Client, session
+from service.cli.client import EXIT_CODES, Client, clean, session
 
 app = typer.Typer(add_completion=False)
 
@@ -118,7 +118,7 @@ def _detail(model: Mapping[str, Any]) -> RenderableType:
         "metrics": f"{reading:.1f} s old" if reading is not None else "never read",
     }
     if model["problem"] is not None:
-        rows["problem"] = Text(output.clean(model["problem"]), style="red")
+        rows["problem"] = Text(clean(model["problem"]), style="red")
     return Group(output.facts(rows))
 
 

@@ -1,13 +1,14 @@
 """A small real node over HTTP: the agent API and a Prometheus page whose traffic follows the clock.
 
-It answers as the agents do, so that the control service is tested through its own sockets; what it serves is arithmetic:
-a steady rate, and one latency for batching on, another for batching off.
+It answers as the agents do, so that the control service is tested through its own sockets; what it serves is
+arithmetic: a steady rate, and one latency for batching on, another for batching off.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
 import time
 from bisect import bisect_left
@@ -148,6 +149,11 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, node: Node) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.node = node
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A control service that ends breaks its connections off.
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,393 @@
+"""Each route against a running supervisor, store and node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from service.api import examples
+from service.api.app import create_app
+from tests.support.api_agent import Node, running_node
+from tests.support.api_service import client_of, settings_for
+from tests.support.eventually import eventually
+from tests.support.processes import free_port
+
+M = "/v1/models/mnist"
+
+
+async def _in_force(api: httpx.AsyncClient) -> dict[str, Any]:
+    async def look() -> dict[str, Any] | None:
+        answer = await api.get(f"{M}/config")
+        return dict(answer.json()) if answer.status_code == 200 else None
+
+    return await eventually(look, what="the agent was asked")
+
+
+async def _judged(api: httpx.AsyncClient) -> dict[str, Any]:
+    async def look() -> dict[str, Any] | None:
+        status = (await api.get(M)).json()
+        return dict(status) if status["judged"] else None
+
+    return await eventually(look, what="a window was judged")
+
+
+async def test_a_new_service_is_alive_and_becomes_ready(api: httpx.AsyncClient) -> None:
+    assert (await api.get("/healthz")).json()["status"] == "ok"
+
+    async def ready() -> bool:
+        return (await api.get("/readyz")).status_code == 200
+
+    await eventually(ready, what="ready")
+    assert (await api.get("/readyz")).json() == {"ready": True, "models": {"mnist": "ok"}}
+
+
+async def test_a_service_that_is_not_ready_says_so_as_a_problem(node: Node) -> None:
+    app = create_app(settings_for(node))
+    async with app.router.lifespan_context(app), client_of(app) as api:
+        # No loop has had a chance to run yet.
+        answer = await api.get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:regulus:problem:not-ready"
+    assert "mnist" in answer.json()["detail"]
+    assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_models_are_listed_with_their_state(api: httpx.AsyncClient) -> None:
+    (model,) = (await api.get("/v1/models")).json()["models"]
+
+    assert (model["name"], model["mode"], model["slo"]["bound_seconds"]) == ("mnist", "off", 0.05)
+
+
+async def test_the_state_shows_what_was_measured_and_judged(api: httpx.AsyncClient) -> None:
+    status = await _judged(api)
+
+    assert status["verdict"] == "violated"
+    assert status["judged"]["tail"]["low"] <= 0.080 <= status["judged"]["tail"]["high"]
+    assert status["judged"]["violation_ratio"] == 1.0
+    assert status["config"]["enable_batching"] is False
+    assert status["agent_reachable"] is True
+    assert status["server_kind"] == "test-node"
+    assert status["hold_reason"] == "mode_off"
+    assert status["workload"]["rate_per_second"] == pytest.approx(400, rel=0.3)
+
+
+async def test_an_unknown_model_is_refused_with_the_known_names(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/v1/models/mnits/slo")
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["models"] == ["mnist"]
+    assert "mnits" in answer.json()["detail"]
+
+
+async def test_an_objective_that_is_put_is_in_force_at_once(api: httpx.AsyncClient) -> None:
+    slo = {"bound_seconds": 0.2, "percentile": 0.95, "target_ratio": 0.999}
+
+    assert (await api.put(f"{M}/slo", json=slo)).json() == slo
+    assert (await api.get(f"{M}/slo")).json() == slo
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"bound_seconds": 0}, "bound_seconds"),
+        ({"bound_seconds": 3601}, "bound_seconds"),
+        ({"bound_seconds": "fast"}, "bound_seconds"),
+        ({"bound_seconds": 1, "percentile": 99}, "percentile"),
+        ({"bound_seconds": 1, "target_ratio": 1}, "target_ratio"),
+        ({"bound_seconds": 1, "bound_ms": 1}, "bound_ms"),
+        ({}, "bound_seconds"),
+        ([], "body"),
+    ],
+)
+async def test_a_bad_objective_is_refused_by_field_and_the_old_one_stands(
+    api: httpx.AsyncClient, body: Any, field: str
+) -> None:
+    before = (await api.get(f"{M}/slo")).json()
+
+    answer = await api.put(f"{M}/slo", json=body)
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert (await api.get(f"{M}/slo")).json() == before
+
+
+async def test_a_number_that_is_not_finite_is_refused(api: httpx.AsyncClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    for body in ('{"workload": {"rate_per_second": NaN}}', '{"workload": {"rate_per_second": 1, "cv": Infinity}}'):
+        answer = await api.post(f"{M}/recommendations", content=body, headers=headers)
+
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"].startswith("workload.")
+
+
+async def test_the_mode_can_be_read_and_put(api: httpx.AsyncClient) -> None:
+    assert (await api.put(f"{M}/mode", json={"mode": "recommend"})).json() == {"mode": "recommend"}
+    assert (await api.get(f"{M}/mode")).json() == {"mode": "recommend"}
+    answer = await api.put(f"{M}/mode", json={"mode": "on"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "mode"
+
+
+async def test_what_is_in_force_is_told_with_its_generation(api: httpx.AsyncClient) -> None:
+    state = await _in_force(api)
+
+    assert state["generation"] == 1
+    assert state["config"] == examples.DEFAULT_CONFIG
+    assert state["phase"] == "serving"
+    assert state["last_known_good"] is None
+
+
+async def test_a_configuration_that_is_put_is_served_when_the_answer_comes(api: httpx.AsyncClient, node: Node) -> None:
+    await _in_force(api)
+
+    answer = await api.put(f"{M}/config", json=examples.CONFIG)
+
+    assert answer.status_code == 200
+    decision = answer.json()
+    assert node.config.to_dict() == examples.CONFIG
+    assert (decision["action"], decision["reason"]) == ("manual", "user")
+    assert decision["changes"]["max_batch_size"] == {"before": 1000, "after": 16}
+    assert (await _in_force(api))["config"] == examples.CONFIG
+    assert (await api.get(f"{M}/decisions/{decision['id']}")).json() == decision
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"max_batch_size": 0}, "max_batch_size"),
+        ({"max_batch_size": "16"}, "max_batch_size"),
+        ({"max_batch_size": 129}, "max_batch_size"),
+        ({"allowed_batch_sizes": [4, 8]}, "allowed_batch_sizes"),
+        ({"allowed_batch_sizes": [8, 0, 16]}, "allowed_batch_sizes.1"),
+        ({"batch_size": 4}, "batch_size"),
+    ],
+)
+async def test_an_infeasible_configuration_is_refused_by_knob_and_nothing_changes(
+    api: httpx.AsyncClient, node: Node, change: dict[str, Any], field: str
+) -> None:
+    await _in_force(api)
+
+    answer = await api.put(f"{M}/config", json={**examples.CONFIG, **change})
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert node.generation == 1
+
+
+async def test_a_configuration_with_a_knob_forgotten_is_refused(api: httpx.AsyncClient) -> None:
+    body = {name: value for name, value in examples.CONFIG.items() if name != "instances"}
+
+    answer = await api.put(f"{M}/config", json=body)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": "instances", "message": "field required"}]
+
+
+@pytest.mark.parametrize(
+    ("agent_answers", "status", "slug"),
+    [
+        (409, 409, "stale-generation"),
+        (504, 504, "apply-timeout"),
+        (500, 503, "agent-unavailable"),
+    ],
+)
+async def test_what_an_agent_refuses_with_is_told(
+    api: httpx.AsyncClient, node: Node, agent_answers: int, status: int, slug: str
+) -> None:
+    await _in_force(api)
+    node.refuse_with = agent_answers
+
+    answer = await api.put(f"{M}/config", json=examples.CONFIG)
+
+    assert answer.status_code == status
+    assert answer.json()["type"] == f"urn:regulus:problem:{slug}"
+    assert ("retry-after" in answer.headers) == (status == 503)
+
+
+async def test_what_a_silent_agent_has_in_force_is_unavailable() -> None:
+    gone = Node(url=f"http://127.0.0.1:{free_port()}")
+    app = create_app(settings_for(gone))
+    async with app.router.lifespan_context(app), client_of(app) as api:
+        answer = await api.get(f"{M}/config")
+        what_if = await api.post(f"{M}/recommendations", json=examples.WHAT_IF)
+        status = await api.get(M)
+
+    assert answer.status_code == what_if.status_code == 503
+    assert answer.json()["type"] == what_if.json()["type"] == "urn:regulus:problem:agent-unavailable"
+    assert status.json()["config"] is None
+
+
+async def test_there_is_nothing_to_roll_back_to_before_an_objective_was_met(api: httpx.AsyncClient) -> None:
+    answer = await api.post(f"{M}/rollback")
+
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "urn:regulus:problem:no-known-good"
+
+
+async def test_a_rollback_returns_to_what_met_the_objective(api: httpx.AsyncClient, node: Node) -> None:
+    await _in_force(api)
+    await api.put(f"{M}/config", json=examples.CONFIG)
+
+    async def known_good() -> bool:
+        return bool((await api.get(f"{M}/config")).json()["last_known_good"] == examples.CONFIG)
+
+    await eventually(known_good, what="the configuration met the objective")
+    await api.put(f"{M}/config", json=examples.DEFAULT_CONFIG)
+
+    answer = await api.post(f"{M}/rollback")
+
+    assert answer.status_code == 200
+    assert answer.json()["config_after"] == examples.CONFIG
+    assert node.config.to_dict() == examples.CONFIG
+
+
+async def test_a_recommendation_says_what_why_and_how_sure(api: httpx.AsyncClient) -> None:
+    await _judged(api)
+
+    answer = await api.get(f"{M}/recommendation")
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["explanation"]
+    assert 0 <= body["confidence"] <= 1
+    assert body["in_force"] == examples.DEFAULT_CONFIG
+    assert body["slo"]["bound_seconds"] == 0.05
+
+
+async def test_a_what_if_answers_for_the_supposed_load_and_objective_and_changes_nothing(
+    api: httpx.AsyncClient, node: Node
+) -> None:
+    await _judged(api)
+
+    answer = await api.post(f"{M}/recommendations", json=examples.WHAT_IF)
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["workload"] == examples.WHAT_IF["workload"]
+    assert body["slo"] == examples.WHAT_IF["slo"]
+    assert body["predicted_tail"] is None or body["predicted_tail"]["value"] > 0
+    assert set(body["changes"]) <= set(examples.CONFIG)
+    assert node.generation == 1
+
+
+async def test_a_bad_what_if_names_the_nested_field(api: httpx.AsyncClient) -> None:
+    answer = await api.post(
+        f"{M}/recommendations", json={"workload": {"rate_per_second": -1}, "slo": {"bound_seconds": 0}}
+    )
+
+    assert [error["field"] for error in answer.json()["errors"]] == ["workload.rate_per_second", "slo.bound_seconds"]
+
+
+async def test_pages_hold_every_decision_once_newest_first(api: httpx.AsyncClient) -> None:
+    await _in_force(api)
+    for _ in range(2):
+        await api.put(f"{M}/config", json=examples.CONFIG)
+        await api.put(f"{M}/config", json=examples.DEFAULT_CONFIG)
+    everything = (await api.get(f"{M}/decisions", params={"action": "manual"})).json()
+
+    seen: list[int] = []
+    query: dict[str, Any] = {"limit": 3, "action": "manual"}
+    while True:
+        page = (await api.get(f"{M}/decisions", params=query)).json()
+        seen += [item["id"] for item in page["items"]]
+        if page["next"] is None:
+            break
+        query["before"] = page["next"]
+
+    assert len(seen) == 4
+    assert seen == sorted(seen, reverse=True) == [item["id"] for item in everything["items"]]
+    assert everything["next"] is None
+
+
+async def test_decisions_to_do_nothing_are_kept_and_can_be_left_out(api: httpx.AsyncClient) -> None:
+    await _judged(api)
+
+    async def held() -> list[Any]:
+        return list((await api.get(f"{M}/decisions", params={"action": "hold"})).json()["items"])
+
+    holds = await eventually(held, what="a hold was stored")
+    assert {item["action"] for item in holds} == {"hold"}
+    both = (await api.get(f"{M}/decisions", params={"action": ["apply", "manual"]})).json()
+    assert both["items"] == []
+
+
+async def test_observations_are_told_with_their_configuration(api: httpx.AsyncClient) -> None:
+    async def look() -> list[Any]:
+        return list((await api.get(f"{M}/observations", params={"limit": 1})).json()["items"])
+
+    (observation,) = await eventually(look, what="an observation was stored")
+
+    assert observation["config"] == examples.DEFAULT_CONFIG
+    assert observation["window"]["succeeded"] >= 40
+    assert observation["window"]["tail"]["low"] <= 0.080 <= observation["window"]["tail"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (f"{M}/decisions?limit=0", "limit"),
+        (f"{M}/decisions?limit=501", "limit"),
+        (f"{M}/decisions?before=x", "before"),
+        (f"{M}/decisions?before={2**63}", "before"),
+        (f"{M}/decisions?action=fly", "action.0"),
+        (f"{M}/decisions/first", "decision_id"),
+        (f"{M}/observations?limit=-1", "limit"),
+    ],
+)
+async def test_a_bad_question_names_the_parameter(api: httpx.AsyncClient, path: str, field: str) -> None:
+    answer = await api.get(path)
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+async def test_a_decision_of_another_model_is_not_found(node: Node) -> None:
+    with running_node(Node(model="other")) as other:
+        settings = settings_for(node)
+        both = settings.model_copy(update={"models": (*settings.models, *settings_for(other).models)})
+        app = create_app(both)
+        async with app.router.lifespan_context(app), client_of(app) as api:
+            await _in_force(api)
+            decision = (await api.put(f"{M}/config", json=examples.CONFIG)).json()
+
+            assert (await api.get(f"{M}/decisions/{decision['id']}")).status_code == 200
+            elsewhere = await api.get(f"/v1/models/other/decisions/{decision['id']}")
+
+    assert elsewhere.status_code == 404
+    assert elsewhere.json()["type"] == "urn:regulus:problem:not-found"
+
+
+async def test_metrics_are_prometheus_text_about_the_models(api: httpx.AsyncClient) -> None:
+    await _judged(api)
+
+    answer = await api.get("/metrics")
+
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert 'regulus_slo_latency_target_seconds{model="mnist"} 0.05' in answer.text
+    assert "process_resident_memory_bytes" in answer.text
+
+
+async def test_the_reference_page_is_whole_and_needs_nothing_from_elsewhere(api: httpx.AsyncClient) -> None:
+    page = (await api.get("/docs")).text
+
+    assert "PUT /v1/models/{model}/config" in page
+    assert '<h3 id="configbody">' in page
+    assert "<script" not in page
+    assert "src=" not in page
+
+
+async def test_the_objective_and_the_mode_survive_a_restart(node: Node, tmp_path: Any) -> None:
+    settings = settings_for(node, store={"url": f"sqlite:///{tmp_path / 'history.db'}"})
+    for _ in range(2):
+        app = create_app(settings)
+        async with app.router.lifespan_context(app), client_of(app) as api:
+            await _in_force(api)
+            last = ((await api.get(f"{M}/slo")).json()["bound_seconds"], (await api.get(f"{M}/mode")).json()["mode"])
+            await api.put(f"{M}/slo", json={"bound_seconds": 0.123})
+            await api.put(f"{M}/mode", json={"mode": "recommend"})
+
+    assert last == (0.123, "recommend")

@@ -1,0 +1,40 @@
+"""One real control service for the commands to talk to, and a way to call them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from service.api.settings_text import effective
+from service.cli.main import app
+from tests.support.api_agent import running_node
+from tests.support.api_service import Regulus, Service, settings_for
+from tests.support.processes import free_port, http_ok, running, wait_until
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Steers one model in mode off; a window has been judged."""
+    folder = tmp_path_factory.mktemp("service")
+    config, log = folder / "regulus.toml", folder / "log"
+    url = f"http://127.0.0.1:{free_port()}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with running_node() as node:
+        config.write_text(effective(settings_for(node, store={"url": f"sqlite:///{folder}/history.db"})))
+        command = ["serve", "--config", str(config), "--port", url.rpartition(":")[2]]
+        with running(command, ready=lambda: http_ok(f"{url}/readyz"), log=log, env=environment):
+            wait_until(lambda: bool(httpx.get(f"{url}/v1/models/mnist").json()["judged"]), what="a window was judged")
+            yield Service(url, node)
+
+
+@pytest.fixture
+def regulus(service: Service, monkeypatch: pytest.MonkeyPatch) -> Regulus:
+    """Calls a command against the running service."""
+    monkeypatch.setenv("REGULUS_URL", service.url)
+    monkeypatch.delenv("REGULUS_TOKEN", raising=False)
+    return lambda *arguments: CliRunner().invoke(app, list(arguments))
