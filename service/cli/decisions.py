@@ -74,7 +74,7 @@ def _follow(api: Client, path: str, limit: int, actions: Sequence[str] | None, a
                     break
             for item in reversed(items):
                 if as_json:
-                    typer.echo(json.dumps(item, ensure_ascii=False))
+                    output.print_json(item, one_line=True)
                 else:
                     output.show(_entry(item))
             newest = max([newest, *(item["id"] for item in items)])

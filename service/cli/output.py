@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -35,9 +34,14 @@ def console() -> Console:
     return made if made.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_PLAIN_WIDTH)
 
 
-def print_json(value: Any) -> None:
+def line(text: str) -> None:
+    """One line on standard output, at once: whoever reads it through a pipe may be waiting for it."""
+    print(text, flush=True)
+
+
+def print_json(value: Any, *, one_line: bool = False) -> None:
     """The API's answer, as it came."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    line(json.dumps(value, indent=None if one_line else 2, ensure_ascii=False))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
@@ -71,8 +75,7 @@ def show(*parts: RenderableType) -> None:
     with out.capture() as captured:
         for part in parts:
             out.print(part)
-    for line in captured.get().splitlines():
-        typer.echo(line.rstrip())
+    line("\n".join(text.rstrip() for text in captured.get().splitlines()))
 
 
 def milliseconds(seconds: float | None) -> str:

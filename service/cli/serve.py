@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli import output
 from service.domain.decision import Mode
 
 if TYPE_CHECKING:
@@ -132,5 +133,4 @@ def _announce(url: str) -> None:
         f"  API      {url}/docs",
         f"  metrics  {url}/metrics",
     )
-    # Whoever waits for these lines reads them through a pipe.
-    print(*lines, sep="\n", flush=True)
+    output.line("\n".join(lines))

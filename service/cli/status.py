@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -47,7 +46,7 @@ def _read(api: Client, model: str | None) -> Any:
 def _watch(api: Client, model: str | None, interval: float, as_json: bool) -> None:
     if as_json:
         while True:
-            typer.echo(json.dumps(_read(api, model), ensure_ascii=False))
+            output.print_json(_read(api, model), one_line=True)
             time.sleep(interval)
     console = output.console()
     if not console.is_terminal:

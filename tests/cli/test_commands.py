@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -178,6 +185,44 @@ def test_decisions_are_listed_and_shown_one_by_one(regulus: Regulus, in_default:
 def test_decisions_to_do_nothing_are_shown_only_when_asked_for(regulus: Regulus) -> None:
     assert " hold (" not in regulus("decisions").stdout
     assert " hold (" in regulus("decisions", "--all").stdout
+
+
+def test_decisions_are_followed_until_interrupted(regulus: Regulus, service: Service, in_default: None) -> None:
+    assert regulus("config", *BATCHING).exit_code == 0
+    with _interrupted("decisions", "mnist", "--follow", "--json", "--limit", "1", service=service) as process:
+        assert process.stdout is not None
+        numbers = [json.loads(process.stdout.readline())["id"]]
+        assert regulus("config", "--set", "enable_batching=off").exit_code == 0
+        switched_off = False
+        while not switched_off:
+            item = json.loads(process.stdout.readline())
+            numbers.append(item["id"])
+            switched_off = item["action"] == "manual" and not item["config_after"]["enable_batching"]
+
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_the_status_is_watched_until_interrupted(service: Service, form: tuple[str, ...]) -> None:
+    with _interrupted("status", "mnist", "--watch", "--interval", "0.1", *form, service=service) as process:
+        assert process.stdout is not None
+        seen = 0
+        while seen < 2:
+            seen += "mnist" in process.stdout.readline()
+
+
+@contextmanager
+def _interrupted(*arguments: str, service: Service) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process of its own; at the end of the block it is interrupted and must end well."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "REGULUS_URL": service.url}
+    command = [sys.executable, "-m", "service.cli.main", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield process
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
 
 
 def test_a_decision_that_is_not_there_is_told(regulus: Regulus) -> None:
