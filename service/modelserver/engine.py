@@ -144,12 +144,13 @@ class Engine(ABC):
 
     def adopt(self, request: Request) -> bool:
         """Take over a request of another engine; False when it would be refused."""
+        # Whoever waits for the answer is counted by the other engine, but the work is this one's.
+        self._in_flight += 1
         try:
             self._enqueue(request)
         except ServingError:
+            self._in_flight -= 1
             return False
-        # Whoever waits for the answer is counted by the other engine, but the work is this one's.
-        self._in_flight += 1
         self._idle.clear()
         request.answer.add_done_callback(self._adopted_done)
         return True
