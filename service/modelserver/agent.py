@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import orjson
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -109,7 +110,7 @@ class Agent:
                 Route("/agent/v1/health", self._get_health),
                 Route("/agent/v1/metrics", self._get_metrics),
             ],
-            exception_handlers={ProblemError: _problem_response},
+            exception_handlers={ProblemError: _problem_response, HTTPException: _http_problem_response},
         )
 
     def describe(self) -> dict[str, Any]:
@@ -252,3 +253,12 @@ async def _problem_response(_request: Request, problem: Exception) -> Response:
     if not isinstance(problem, ProblemError):
         raise problem
     return Response(orjson.dumps(problem.document), problem.status, media_type="application/problem+json")
+
+
+async def _http_problem_response(_request: Request, error: Exception) -> Response:
+    """What Starlette refuses by itself: unknown paths and methods."""
+    if not isinstance(error, HTTPException):
+        raise error
+    document = {"type": "about:blank", "title": error.detail, "status": error.status_code, "detail": error.detail}
+    body = orjson.dumps(document)
+    return Response(body, error.status_code, headers=error.headers, media_type="application/problem+json")
