@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,15 +19,20 @@ from service.domain.serving_config import ServingConfig
 from service.modelserver.base_path import no_versions, versions_on_disk
 from service.modelserver.batching_parameters import PER_MODEL_FILE, per_model_config, read_batching_parameters
 from service.modelserver.flags import ServerFlags
-from service.modelserver.labels import Labels, checked_labels, version_labelled
+from service.modelserver.labels import checked_labels
+from service.modelserver.lookup import Lookup
 from service.modelserver.metrics import ServerMetrics
 from service.modelserver.model_config import ModelConfig, read_model_config_file
 from service.modelserver.model_versions import Lifecycle, ModelVersions
-from service.modelserver.servable import PreparedSwitch, RuntimeOptions, Servable
+from service.modelserver.servable import RuntimeOptions, Servable
 from service.modelserver.status import Code, ServingError
+from service.modelserver.switch_all import switch_all
 from service.modelserver.versions import State, VersionStatus
 
 _log = logging.getLogger(__name__)
+
+#: With ``--prefer_tflite_model`` TensorFlow Serving serves this instead of the SavedModel; we always serve the latter.
+TFLITE_FILE = "model.tflite"
 
 
 class ModelManager:
@@ -75,14 +80,11 @@ class ModelManager:
         )
         self._models: dict[str, ModelConfig] = {}
         self._versions: dict[str, ModelVersions] = {}
-        self._labels: Labels = {}
-        # What requests look up: (name, version), and (name, None) for the latest.
-        self._serving: dict[tuple[str, int | None], Servable] = {}
+        self._lookup = Lookup()
         self._reloading = asyncio.Lock()
         self._polling = asyncio.Lock()
         self._reconfiguring = asyncio.Lock()
         self._pollers: list[asyncio.Task[None]] = []
-        self._discarding: set[asyncio.Task[None]] = set()
         self._complaints: dict[str, str] = {}
 
     @property
@@ -114,9 +116,9 @@ class ModelManager:
             await self.stop()
             raise
         if self.flags.file_system_poll_wait_seconds > 0:
-            self._pollers.append(asyncio.ensure_future(self._poll_base_paths()))
+            self._repeat(self.poll, self.flags.file_system_poll_wait_seconds)
         if self.flags.model_config_file and self.flags.model_config_file_poll_wait_seconds > 0:
-            self._pollers.append(asyncio.ensure_future(self._poll_model_config_file()))
+            self._repeat(self._reread_model_list, self.flags.model_config_file_poll_wait_seconds)
 
     def servable(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
         """The servable that answers a request.
@@ -130,15 +132,7 @@ class ModelManager:
             ServingError: NOT_FOUND for a model or version that is not available; INVALID_ARGUMENT for an empty name or
                 an unknown label.
         """
-        if label is not None:
-            version = version_labelled(self._labels, name, label)
-        found = self._serving.get((name, version))
-        if found is not None:
-            return found
-        if not name:
-            raise ServingError(Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
-        wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
+        return self._lookup.find(name, version, label)
 
     def statuses(self, name: str, version: int | None = None, label: str | None = None) -> list[VersionStatus]:
         """What is known of a model's versions, the highest number first; those that are gone included.
@@ -146,8 +140,7 @@ class ModelManager:
         Raises:
             ServingError: NOT_FOUND when nothing is known; INVALID_ARGUMENT for an unknown label.
         """
-        if label is not None:
-            version = version_labelled(self._labels, name, label)
+        version = self._lookup.numbered(name, version, label)
         known = self._versions[name].statuses if name in self._versions else []
         if version is None:
             if not known:
@@ -170,8 +163,8 @@ class ModelManager:
         async with self._reloading:
             labels = checked_labels(
                 models,
-                self._labels,
-                serves=lambda name, version: (name, version) in self._serving,
+                self._lookup.labels,
+                serves=self._lookup.serves,
                 allow_unavailable=self.flags.allow_version_labels_for_unavailable_models,
             )
             new = await self._versions_of_new(models)
@@ -191,7 +184,7 @@ class ModelManager:
                 if model.logs_requests:
                     _log.warning("model %s asks for request logging, which is not supported", model.name)
             self._models = {model.name: model for model in models}
-            self._labels = labels
+            self._lookup.labels = labels
             await self.poll()
 
     async def poll(self) -> None:
@@ -217,32 +210,17 @@ class ModelManager:
     async def reconfigure(self, config: ServingConfig) -> None:
         """Put a configuration in force for every version that serves, and for those loaded later.
 
-        The new configuration is made ready beside the old one everywhere; only then all switch, at once. If one fails,
-        none has switched. It overrides the batching parameters that a loaded version brought along.
+        It overrides the batching parameters that a loaded version brought along.
 
         Raises:
             ServingError: Some version cannot run it; the old configuration has kept serving.
         """
+
+        def committed() -> None:
+            self._config = config
+
         async with self._reconfiguring:
-            prepared: dict[Servable, PreparedSwitch] = {}
-            try:
-                # Versions that became available meanwhile are prepared in the next round; nothing waits after the last.
-                while missing := [servable for servable in self._live() if servable not in prepared]:
-                    for servable in missing:
-                        try:
-                            prepared[servable] = await servable.prepare(config)
-                        except ServingError:
-                            if servable in self._live():  # else it was unloaded under our hands
-                                raise
-                for servable in self._live():
-                    prepared.pop(servable).commit()
-                self._config = config
-            finally:
-                # Not awaited: whoever gives up waiting for us must not stop them half-way.
-                for switch in prepared.values():
-                    task = asyncio.ensure_future(switch.discard())
-                    self._discarding.add(task)
-                    task.add_done_callback(self._discarding.discard)
+            await switch_all(config, self._live, committed)
 
     async def stop(self) -> None:
         """Unload everything; requests under way are finished. Idempotent."""
@@ -263,15 +241,16 @@ class ModelManager:
         return [servable for versions in self._versions.values() for servable in versions.available.values()]
 
     def _publish(self, name: str) -> None:
-        """Bring the look-up table up to date with a model's available versions."""
-        available = self._of(name).available
-        table = {key: servable for key, servable in self._serving.items() if key[0] != name}
-        table.update({(name, version): servable for version, servable in available.items()})
-        if available:
-            table[name, None] = available[max(available)]
-        self._serving = table
+        self._lookup.publish(name, self._of(name).available)
 
     async def _load(self, name: str, version: int, path: Path) -> Servable:
+        if self.flags.prefer_tflite_model and (path / TFLITE_FILE).is_file():
+            _log.warning(
+                "model %s version %d: %s is not used; this server serves the SavedModel beside it",
+                name,
+                version,
+                TFLITE_FILE,
+            )
         base = self._config
         config, runtime = await asyncio.to_thread(self._settings_for, path)
         servable = await asyncio.to_thread(
@@ -335,17 +314,25 @@ class ModelManager:
             self._complaints[name] = message
             _log.warning("%s", message)
 
-    async def _poll_base_paths(self) -> None:
-        while True:
-            await self._clock.sleep(self.flags.file_system_poll_wait_seconds)
-            await self.poll()
+    async def _reread_model_list(self) -> None:
+        file = self.flags.model_config_file
+        try:
+            models = await asyncio.to_thread(read_model_config_file, file)
+            if models != self.models:
+                await self.reload(models)
+            self._complaints.pop(file, None)
+        except ServingError as error:
+            self._complain(file, f"the old model list stays in force: {error.message}")
 
-    async def _poll_model_config_file(self) -> None:
-        while True:
-            await self._clock.sleep(self.flags.model_config_file_poll_wait_seconds)
-            try:
-                models = await asyncio.to_thread(read_model_config_file, self.flags.model_config_file)
-                if models != self.models:
-                    await self.reload(models)
-            except ServingError as error:
-                self._complain(self.flags.model_config_file, f"the old model list stays in force: {error.message}")
+    def _repeat(self, action: Callable[[], Awaitable[None]], seconds: float) -> None:
+        """Do it again and again until :meth:`stop`, pausing before each time."""
+
+        async def forever() -> None:
+            while True:
+                await self._clock.sleep(seconds)
+                try:
+                    await action()
+                except Exception:  # a surprise now must not mean that nobody looks any more
+                    _log.exception("looking for changes failed unexpectedly")
+
+        self._pollers.append(asyncio.ensure_future(forever()))
