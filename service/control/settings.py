@@ -113,7 +113,7 @@ class LoopSettings(Settings):
         default=60.0,
         gt=0,
         le=7200,
-        description="Longest stretch to wait for min_requests, seconds. A minute lets a model with 4 requests a second "
+        description="Longest stretch to wait for min_requests, seconds. A minute lets a model with 5 requests a second "
         "be judged; beyond it the load itself would have moved.",
     )
     certainty_seconds: float = Field(
@@ -124,10 +124,11 @@ class LoopSettings(Settings):
         "after that the estimate counts. Two more windows; waiting longer would only react later.",
     )
     min_requests: int = Field(
-        default=200,
+        default=300,
         ge=20,
         le=1_000_000,
-        description="Fewest requests a window needs. Below 200 a p99 rests on fewer than two requests.",
+        description="Fewest requests a window needs (count). Below 270 a p99 has no upper bound at 90 % confidence, so "
+        "no window could show that the objective is met; a p99.9 wants ten times as many, a p95 a fifth.",
     )
     blanking_seconds: float = Field(
         default=1.0,

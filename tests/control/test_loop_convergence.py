@@ -52,7 +52,7 @@ async def test_once_the_objective_is_met_it_settles(world):
 
 async def test_a_new_load_is_followed_and_an_old_one_is_remembered(world):
     node = world.add(SimulatedNode(world.clock, bigger_batches_for_more_load, rate=40))
-    await world.start(min_requests=100)
+    await world.start()
     await world.until(lambda: world.status().verdict is SloVerdict.MET, within=60)
     node.rate = 300
     await world.until(lambda: world.status().verdict is SloVerdict.VIOLATED, within=30)
