@@ -99,6 +99,7 @@ class DemoReport:
         switches: Times the configuration was changed.
         rollbacks: Of these, how many took back an earlier one.
         configs: Configurations in force during Regulus's run, in order, each with ``at_seconds`` from its start.
+        decisions: What was decided in that run and why, in order, each with ``at_seconds`` from its start.
         machine: What it ran on.
     """
 
@@ -111,6 +112,7 @@ class DemoReport:
     switches: int
     rollbacks: int
     configs: tuple[dict[str, Any], ...]
+    decisions: tuple[dict[str, Any], ...]
     machine: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import math
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -110,6 +111,7 @@ async def _compare(stack: Stack, options: DemoOptions, slo: Slo, peak: float, sh
             f"{baseline.slo_violation_ratio:.1%} of requests broke the objective"
         )
     configs: list[dict[str, Any]] = []
+    began = time.time()
     load = await _load(stack, options, slo, peak, after, show, configs)
     await stack.set_mode(Mode.OFF)
     made = await stack.decisions(500)
@@ -124,6 +126,13 @@ async def _compare(stack: Stack, options: DemoOptions, slo: Slo, peak: float, sh
         switches=sum(1 for decision in made if decision["action"] in ("apply", "rollback")),
         rollbacks=rollbacks,
         configs=tuple(configs),
+        decisions=tuple(
+            {
+                "at_seconds": round(decision["decided_at"] - began, 1),
+                **{key: decision[key] for key in ("action", "reason", "explanation", "changes")},
+            }
+            for decision in reversed(made)
+        ),
         machine=describe_machine(),
     )
 

@@ -70,6 +70,7 @@ def _report() -> DemoReport:
         switches=4,
         rollbacks=1,
         configs=({"at_seconds": 0.0, "config": {}},),
+        decisions=(),
         machine={"cpus": 2},
     )
 
