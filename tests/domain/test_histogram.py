@@ -144,6 +144,22 @@ def test_the_interval_holds_the_true_quantile_as_often_as_it_says(q: float) -> N
     assert hits >= 0.9 * 300
 
 
+@pytest.mark.parametrize("n", [20, 100, 229, 230, 300])
+def test_a_sample_too_small_to_bound_a_quantile_says_so(n: int) -> None:
+    """Else a p99 of 50 requests would be called certain and be too low more often than not."""
+    interval = Histogram.of([1.0] * n, BOUNDS).quantile_interval(0.99, 0.9)
+    assert math.isinf(interval.high) == (n < 230)
+
+
+@pytest.mark.parametrize("n", [30, 120, 250, 400])
+def test_small_samples_are_not_too_sure_either(n: int) -> None:
+    rng = np.random.default_rng(3)
+    truth = -0.05 * math.log(1 - 0.99)
+    samples = (Histogram.of(rng.exponential(0.05, n).tolist(), FINE) for _ in range(300))
+    hits = sum(s.quantile_interval(0.99, 0.9).low <= truth <= s.quantile_interval(0.99, 0.9).high for s in samples)
+    assert hits >= 0.87 * 300
+
+
 def test_coarse_buckets_give_wide_intervals() -> None:
     sample = np.random.default_rng(2).exponential(0.05, 5000).tolist()
     fine = Histogram.of(sample, FINE).quantile_interval(0.99)
