@@ -151,14 +151,16 @@ def clearly_worse(before: Window, after: Window, slo: Slo, settings: LoopSetting
     """Whether ``after`` is worse beyond doubt.
 
     That is, it loses more than the objective allows where ``before`` did not, or the intervals of the tails do not
-    touch.
+    touch and the tails differ by more than ``min_improvement_ratio``: at a high rate the intervals are so narrow that
+    any two windows differ.
     """
     allowed = 1 - slo.target_ratio
     if after.loss_ratio > allowed:
         return before.loss_ratio <= allowed
     if before.latency.count == 0 or after.latency.count == 0:
         return after.latency.count == 0 < before.latency.count
-    return after.tail(slo, settings.confidence).low > before.tail(slo, settings.confidence).high
+    was, now = before.tail(slo, settings.confidence), after.tail(slo, settings.confidence)
+    return now.low > was.high and now.value > was.value * (1 + settings.min_improvement_ratio)
 
 
 def milliseconds(seconds: float) -> str:

@@ -127,7 +127,7 @@ class LoopSettings(Settings):
         default=300,
         ge=20,
         le=1_000_000,
-        description="Fewest requests a window needs (count). Below 270 a p99 has no upper bound at 90 % confidence, so "
+        description="Fewest requests a window needs (count). Below 230 a p99 has no upper bound at 90 % confidence, so "
         "no window could show that the objective is met; a p99.9 wants ten times as many, a p95 a fifth.",
     )
     blanking_seconds: float = Field(
