@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Any
 
 import typer
@@ -29,27 +28,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class LazyGroup(TyperGroup):
-    """Finds commands in :data:`COMMANDS`, so that ``regulus --help`` stays fast and TensorFlow-free."""
+    """Knows every command of :data:`COMMANDS` by its line of help, and imports only the one that is called."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """All command names, in the order people meet them."""
-        return list(COMMANDS)
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=help_line) for name, (_, help_line) in COMMANDS.items()}
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Import the command's module; None for a name that is not a command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, help_line = COMMANDS[cmd_name]
-        if _only_help_wanted():
-            return TyperCommand(cmd_name, help=help_line)
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command itself, imported, in place of its line of help."""
+        name, known, rest = super().resolve_command(ctx, args)
+        if name is None or known is None:
+            return name, known, rest
+        module, _ = COMMANDS[name]
         command = typer.main.get_command(importlib.import_module(module).app)
-        command.name = cmd_name
-        return command
-
-
-def _only_help_wanted() -> bool:
-    """Whether the command line asks for the group's own help, which needs one line a command and no imports."""
-    return len(sys.argv) <= 1 or sys.argv[1] in ("--help", "-h")
+        command.name = name
+        return name, command, rest
 
 
 app = typer.Typer(

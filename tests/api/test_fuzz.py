@@ -14,8 +14,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.api import examples
-from service.api import openapi
+from service.api import examples, openapi
 from service.api.app import create_app
 from tests.support.api_agent import running_node
 from tests.support.api_service import client_of, settings_for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import httpx
@@ -65,13 +66,13 @@ async def test_the_state_shows_what_was_measured_and_judged(api: httpx.AsyncClie
     status = await _judged(api)
 
     assert status["verdict"] == "violated"
-    assert status["judged"]["tail"]["low"] <= 0.080 <= status["judged"]["tail"]["high"]
+    assert status["judged"]["tail"]["low"] <= 0.080 <= (status["judged"]["tail"]["high"] or math.inf)
     assert status["judged"]["violation_ratio"] == 1.0
     assert status["config"]["enable_batching"] is False
     assert status["agent_reachable"] is True
     assert status["server_kind"] == "test-node"
     assert status["hold_reason"] == "mode_off"
-    assert status["workload"]["rate_per_second"] == pytest.approx(400, rel=0.3)
+    assert status["workload"]["rate_per_second"] == pytest.approx(2000, rel=0.3)
 
 
 async def test_an_unknown_model_is_refused_with_the_known_names(api: httpx.AsyncClient) -> None:
@@ -322,8 +323,8 @@ async def test_observations_are_told_with_their_configuration(api: httpx.AsyncCl
     (observation,) = await eventually(look, what="an observation was stored")
 
     assert observation["config"] == examples.DEFAULT_CONFIG
-    assert observation["window"]["succeeded"] >= 40
-    assert observation["window"]["tail"]["low"] <= 0.080 <= observation["window"]["tail"]["high"]
+    assert observation["window"]["succeeded"] >= 300
+    assert observation["window"]["tail"]["low"] <= 0.080 <= (observation["window"]["tail"]["high"] or math.inf)
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,13 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert ended.stdout.splitlines()[-1] == "HEAVY []"
 
 
+def test_a_command_that_is_nearly_right_is_suggested() -> None:
+    result = CliRunner().invoke(app, ["staus"])
+
+    assert result.exit_code == 2
+    assert "Did you mean 'status'?" in result.stderr
+
+
 def test_every_command_has_its_line_in_the_help() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
 

@@ -163,7 +163,7 @@ def test_a_recommendation_is_shown_beside_what_is_in_force(regulus: Regulus, in_
     assert re.search(r"^predicted p99 .*objective p99 ≤ 40 ms$", shown.stdout, re.M)
     assert re.search(r"^knob +in force +recommended +about as good$", shown.stdout, re.M)
     present = json.loads(regulus("recommend", "--json").stdout)
-    assert present["workload"]["rate_per_second"] == pytest.approx(400, rel=0.5)
+    assert present["workload"]["rate_per_second"] == pytest.approx(2000, rel=0.5)
 
 
 def test_decisions_are_listed_and_shown_one_by_one(regulus: Regulus, in_default: None) -> None:

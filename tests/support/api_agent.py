@@ -43,7 +43,7 @@ class Node:
     """
 
     model: str = "mnist"
-    rate: float = 400.0
+    rate: float = 2000.0
     fast_seconds: float = 0.010
     slow_seconds: float = 0.080
     refuse_with: int = 0

@@ -19,7 +19,7 @@ LOOP = {
     "window_seconds": 0.3,
     "certainty_seconds": 0.6,
     "early_window_seconds": 0.3,
-    "min_requests": 40,
+    "min_requests": 300,
     "blanking_seconds": 0.0,
     "agent_timeout_seconds": 2.0,
     "apply_timeout_seconds": 5.0,

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]], timeout: float = 20.0, what: str = "condition") -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]], timeout: float = 60.0, what: str = "condition") -> T:
     """Call ``look`` until it gives something true, and return that; AssertionError with ``what`` when it never does."""
     deadline = time.monotonic() + timeout
     while True:
