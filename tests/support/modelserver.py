@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import numpy as np
 from tensorflow_serving.apis import model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
 
 from models import export_model
-from tests.support.processes import free_port, http_ok, running
+from tests.support.processes import free_port, http_ok, running, wait_until
 
 HALF_PLUS_TWO = "half_plus_two"
 
@@ -53,6 +54,11 @@ class RunningServer:
     def rest(self, path: str, body: Any = None, method: str | None = None) -> tuple[int, Any]:
         """Status and JSON answer of a REST call; POST when there is a body."""
         return http_json(f"http://127.0.0.1:{self.rest_port}{path}", body, method)
+
+    def gauge(self, name: str) -> float:
+        """A metric without labels, from the agent's page."""
+        page = self.agent("/agent/v1/metrics")[1]
+        return float(next(line.split()[-1] for line in page.splitlines() if line.startswith(name)))
 
     def agent(self, path: str, body: Any = None, method: str | None = None) -> tuple[int, Any]:
         """Status and JSON answer of an agent call; PUT when there is a body."""
@@ -154,3 +160,46 @@ def _tensor(array: np.ndarray[Any, Any]) -> Any:
     import tensorflow as tf
 
     return tf.make_tensor_proto(array)
+
+
+class Clients:
+    """Threads that ask half_plus_two without pause and check every answer, each over a connection of its own."""
+
+    def __init__(self, target: str, count: int = 8) -> None:
+        self.answered = 0
+        self.failures: list[tuple[str, str]] = []
+        self._target = target
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._ask, args=(float(number),)) for number in range(count)]
+
+    def __enter__(self) -> Clients:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def wait_for_more(self, count: int = 50) -> None:
+        """Wait until ``count`` further requests have been answered."""
+        goal = self.answered + count
+        wait_until(lambda: self.answered >= goal or bool(self.failures), what=f"{count} further answers")
+
+    def _ask(self, x: float) -> None:
+        request = half_plus_two_request(x)
+        with channel(self._target) as open_channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(open_channel)
+            while not self._stopping.is_set():
+                try:
+                    answer = output(stub.Predict(request, timeout=20))
+                except grpc.RpcError as error:
+                    self.failures.append((error.code().name, error.details()))
+                    return
+                if answer != [x / 2 + 2]:
+                    self.failures.append(("WRONG", f"{x} → {answer}"))
+                    return
+                with self._lock:
+                    self.answered += 1
