@@ -12,8 +12,8 @@ from fastapi import FastAPI
 
 from service.api import logs
 from service.api.app import create_app
-from tests.support.api_agent import Node, running_node
 from tests.support.api_service import client_of, settings_for
+from tests.support.served_node import Served, served_node
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +32,14 @@ def _logging_restored() -> Iterator[None]:
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
-    with running_node() as made:
+def served() -> Iterator[Served]:
+    with served_node() as made:
         yield made
 
 
 @pytest.fixture
-async def app(node: Node) -> AsyncIterator[FastAPI]:
-    made = create_app(settings_for(node))
+async def app(served: Served) -> AsyncIterator[FastAPI]:
+    made = create_app(settings_for(served))
     async with made.router.lifespan_context(made):
         yield made
 

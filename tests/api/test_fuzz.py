@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from service.api import examples, openapi
 from service.api.app import create_app
-from tests.support.api_agent import running_node
 from tests.support.api_service import client_of, settings_for
+from tests.support.served_node import served_node
 
 M = "/v1/models/mnist"
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
@@ -57,8 +57,8 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    with running_node() as node, asyncio.Runner() as runner:
-        app = create_app(settings_for(node))
+    with served_node() as served, asyncio.Runner() as runner:
+        app = create_app(settings_for(served))
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())
         try:

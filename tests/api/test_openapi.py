@@ -15,8 +15,10 @@ from pydantic import BaseModel
 from service.api import docs, openapi, problems, schemas
 from service.api.app import create_app
 from service.api.settings import Settings
-from tests.support.api_agent import Node
+from service.domain.clock import SystemClock
+from tests.support.agents import SimulatedNode
 from tests.support.api_service import settings_for
+from tests.support.served_node import Served, latency
 
 OPERATIONS = {
     "getHealth",
@@ -47,7 +49,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
 
 
 def _settings() -> Settings:
-    return settings_for(Node(url="http://127.0.0.1"))
+    return settings_for(Served(SimulatedNode(SystemClock(), latency), "http://127.0.0.1"))
 
 
 @pytest.fixture(scope="module")

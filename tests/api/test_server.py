@@ -15,15 +15,15 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.main import app
-from tests.support.api_agent import Node, running_node
 from tests.support.processes import http_ok, running
+from tests.support.served_node import Served, served_node
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 — a test's own
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    with running_node(Node(rate=0)) as made:
+def served() -> Iterator[Served]:
+    with served_node(rate=0) as made:
         yield made
 
 
@@ -32,9 +32,9 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def _model(node: Node) -> list[str]:
+def _model(served: Served) -> list[str]:
     return [
-        *("--model", node.model, "--agent-url", node.url, "--metrics-url", node.metrics_url),
+        *("--model", served.node.name, "--agent-url", served.url, "--metrics-url", served.metrics_url),
         *("--slo-p99-ms", "50", "--mode", "off"),
     ]
 
@@ -60,11 +60,11 @@ def _refused(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["serve", *arguments])
 
 
-def test_it_ends_cleanly_at_a_signal_and_remembers(node: Node, tmp_path: Path) -> None:
+def test_it_ends_cleanly_at_a_signal_and_remembers(served: Served, tmp_path: Path) -> None:
     bounds, logs = [], []
     for number in (signal.SIGTERM, signal.SIGINT):
         log = tmp_path / f"log{number}"
-        with _serving(_model(node), log) as (process, url), httpx.Client() as connection_kept_open:
+        with _serving(_model(served), log) as (process, url), httpx.Client() as connection_kept_open:
             bounds.append(connection_kept_open.get(f"{url}/v1/models/mnist/slo").json()["bound_seconds"])
             connection_kept_open.put(f"{url}/v1/models/mnist/slo", json={"bound_seconds": 0.125}).raise_for_status()
             process.send_signal(number)
@@ -80,13 +80,13 @@ def test_it_ends_cleanly_at_a_signal_and_remembers(node: Node, tmp_path: Path) -
 
 
 def test_with_a_token_it_answers_only_those_who_have_it_and_waits_for_no_slow_sender(
-    node: Node, tmp_path: Path
+    served: Served, tmp_path: Path
 ) -> None:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     config = tmp_path / "some.toml"
     config.write_text("[server]\nauth_token_file = 'token'\nbody_timeout_seconds = 0.2\n")
     log = tmp_path / "log"
-    with _serving(["--config", str(config), *_model(node)], log) as (_, url):
+    with _serving(["--config", str(config), *_model(served)], log) as (_, url):
         refused = httpx.get(f"{url}/v1/models")
         answered = httpx.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {TOKEN}"})
         too_slow = _send_half_a_body(url)
@@ -109,9 +109,9 @@ def _send_half_a_body(url: str) -> bytes:
         return answer
 
 
-def test_a_taken_port_is_one_clear_line_and_touches_nothing(node: Node, tmp_path: Path) -> None:
+def test_a_taken_port_is_one_clear_line_and_touches_nothing(served: Served, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ended = _refused("--port", str(taken.getsockname()[1]), *_model(node))
+        ended = _refused("--port", str(taken.getsockname()[1]), *_model(served))
 
     assert ended.exit_code == 1
     assert ended.stderr.startswith("error: cannot listen on 127.0.0.1:")
@@ -120,35 +120,35 @@ def test_a_taken_port_is_one_clear_line_and_touches_nothing(node: Node, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_refuses_to_listen_beyond_loopback_without_a_token(node: Node) -> None:
-    ended = _refused("--host", "0.0.0.0", *_model(node))  # noqa: S104 — what must be refused
+def test_it_refuses_to_listen_beyond_loopback_without_a_token(served: Served) -> None:
+    ended = _refused("--host", "0.0.0.0", *_model(served))  # noqa: S104 — what must be refused
 
     assert ended.exit_code == 1
     assert ended.stderr.startswith("error: --host: server.host: 0.0.0.0 can be reached from other machines")
 
 
-def test_a_host_that_is_not_ours_is_one_clear_line(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_is_not_ours_is_one_clear_line(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGULUS_SERVER__AUTH_TOKEN", TOKEN)
 
-    ended = _refused("--host", "192.0.2.1", "--port", "0", *_model(node))
+    ended = _refused("--host", "192.0.2.1", "--port", "0", *_model(served))
 
     assert ended.exit_code == 1
     assert ended.stderr.startswith("error: cannot listen on 192.0.2.1:0: ")
 
 
-def test_a_token_file_that_is_not_there_is_one_clear_line(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_file_that_is_not_there_is_one_clear_line(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGULUS_SERVER__AUTH_TOKEN_FILE", "nowhere")
 
-    ended = _refused("--port", "0", *_model(node))
+    ended = _refused("--port", "0", *_model(served))
 
     assert ended.exit_code == 1
     assert ended.stderr.startswith("error: server.auth_token_file: nowhere cannot be read: ")
 
 
-def test_a_history_that_cannot_be_opened_is_told_without_a_traceback(node: Node, tmp_path: Path) -> None:
+def test_a_history_that_cannot_be_opened_is_told_without_a_traceback(served: Served, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    ended = _refused("--port", "0", "--database", f"sqlite:///{tmp_path}/file/history.db", *_model(node))
+    ended = _refused("--port", "0", "--database", f"sqlite:///{tmp_path}/file/history.db", *_model(served))
 
     assert ended.exit_code == 1
     assert ended.stderr.startswith("error: ")

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from service.api.settings_text import effective
 from service.cli.main import app
-from tests.support.api_agent import running_node
 from tests.support.api_service import Regulus, Service, settings_for
 from tests.support.processes import free_port, http_ok, running, wait_until
+from tests.support.served_node import served_node
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     config, log = folder / "regulus.toml", folder / "log"
     url = f"http://127.0.0.1:{free_port()}"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with running_node() as node:
-        config.write_text(effective(settings_for(node, store={"url": f"sqlite:///{folder}/history.db"})))
+    with served_node() as served:
+        config.write_text(effective(settings_for(served, store={"url": f"sqlite:///{folder}/history.db"})))
         command = ["serve", "--config", str(config), "--port", url.rpartition(":")[2]]
         with running(command, ready=lambda: http_ok(f"{url}/readyz"), log=log, env=environment):
             wait_until(lambda: bool(httpx.get(f"{url}/v1/models/mnist").json()["judged"]), what="a window was judged")
-            yield Service(url, node)
+            yield Service(url, served.node)
 
 
 @pytest.fixture

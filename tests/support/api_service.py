@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from typer.testing import Result
 
 from service.api.settings import Settings
-from tests.support.api_agent import Node
+from tests.support.agents import SimulatedNode
+from tests.support.served_node import Served
 
 #: Judge quickly: the node's traffic is steady and plentiful.
 LOOP = {
@@ -28,12 +29,12 @@ LOOP = {
 }
 
 
-def settings_for(node: Node, **changes: Any) -> Settings:
-    """Settings that steer ``node``; ``changes`` replaces whole sections, or the ``mode``."""
+def settings_for(served: Served, **changes: Any) -> Settings:
+    """Settings that steer ``served``; ``changes`` replaces whole sections, or the ``mode``."""
     model = {
-        "name": node.model,
-        "agent_url": node.url,
-        "metrics_url": node.metrics_url,
+        "name": served.node.name,
+        "agent_url": served.url,
+        "metrics_url": served.metrics_url,
         "slo": {"bound_seconds": 0.05},
         "mode": changes.pop("mode", "off"),
     }
@@ -50,7 +51,7 @@ class Service:
     """A running ``regulus serve`` and the node it steers."""
 
     url: str
-    node: Node
+    node: SimulatedNode
 
 
 Regulus = Callable[..., Result]
