@@ -24,7 +24,7 @@ from service.modelserver.joining import (
     padded_size,
     split,
 )
-from service.modelserver.session import ModelSession
+from service.modelserver.loaded_model import Session
 from service.modelserver.signature import Signature
 from service.modelserver.status import Code, ServingError
 
@@ -67,7 +67,7 @@ class BatchedEngine(Engine):
 
     def __init__(
         self,
-        sessions: Sequence[ModelSession],
+        sessions: Sequence[Session],
         *,
         limits: BatchLimits,
         threads: int,
@@ -162,7 +162,7 @@ class BatchedEngine(Engine):
         self._release_session(index)
         self._dispatch()
 
-    def _execute(self, session: ModelSession, batch: Batch[Request]) -> tuple[list[_Outcome], list[_Call]]:
+    def _execute(self, session: Session, batch: Batch[Request]) -> tuple[list[_Outcome], list[_Call]]:
         """Run a batch: one call for each group of pieces of equal shape. In a thread."""
         requests: Sequence[Sequence[Array]] = [_rows_of(piece.task, piece.start, piece.size) for piece in batch.pieces]
         if self._pad_inputs and len(requests) > 1:

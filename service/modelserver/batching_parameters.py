@@ -59,6 +59,11 @@ class BatchingParameters:
     enable_large_batch_splitting: bool = False
     max_execution_batch_size: int = DEFAULT_MAX_BATCH_SIZE
 
+    @property
+    def split_size(self) -> int:
+        """Examples above which a request is split into parts of this size; 0 splits none."""
+        return self.max_execution_batch_size if self.enable_large_batch_splitting else 0
+
 
 def parse_batching_parameters(text: str, source: str = "batching parameters") -> BatchingParameters:
     """Read and check a BatchingParameters textproto.

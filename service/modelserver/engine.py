@@ -18,7 +18,7 @@ import numpy as np
 
 from service.domain.clock import Clock
 from service.modelserver.batching import BatchScheduler, Piece
-from service.modelserver.session import ModelSession
+from service.modelserver.loaded_model import Session
 from service.modelserver.signature import Signature
 from service.modelserver.status import Code, ServingError
 from service.modelserver.workers import WorkerPool
@@ -75,7 +75,7 @@ class Engine(ABC):
     """
 
     def __init__(
-        self, sessions: Sequence[ModelSession], threads: int, name: str, metrics: ServerMetrics, clock: Clock
+        self, sessions: Sequence[Session], threads: int, name: str, metrics: ServerMetrics, clock: Clock
     ) -> None:
         self.sessions = tuple(sessions)
         self._busy = [0] * len(self.sessions)
@@ -220,7 +220,7 @@ class _DirectCall:
 
     request: Request
     index: int
-    sessions: Sequence[ModelSession]
+    sessions: Sequence[Session]
 
     def __call__(self) -> tuple[list[Array], float] | None:
         request = self.request

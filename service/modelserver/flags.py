@@ -31,6 +31,7 @@ _REST = "REST and metrics"
 _BATCHING = "Batching"
 _THREADS = "TensorFlow threads"
 _LOADING = "Loading and warm-up"
+_TFLITE = "TensorFlow Lite"
 _REGULUS = "Regulus"
 _COMPATIBILITY = "Accepted for compatibility, without effect here"
 _UNSUPPORTED = "Known, but not supported here: any value but the default is refused"
@@ -140,6 +141,24 @@ class ServerFlags:
         False, _LOADING, "Classify and Regress refuse a signature whose method name is not theirs."
     )
 
+    prefer_tflite_model: bool = flag(
+        False, _TFLITE, "Serves model.tflite in a version's folder, where there is one, instead of saved_model.pb."
+    )
+    num_tflite_pools: int = flag(
+        schedulable_cpus,
+        _TFLITE,
+        "TFLite interpreters of each session of a version: so many calls compute at once. Default: CPUs. "
+        "--tensorflow_intra_op_parallelism gives each its threads, 0 meaning one.",
+        unit="interpreters",
+    )
+    num_tflite_interpreters_per_pool: int = flag(
+        1,
+        _TFLITE,
+        "If N is over 1, a call of more than 500/N examples is cut into parts of that size, which different "
+        "interpreters compute at once.",
+        unit="parts",
+    )
+
     agent_port: int = flag(
         0, _REGULUS, "Port of the agent API, which changes knobs while serving; 0 is off.", high=MAX_PORT
     )
@@ -165,18 +184,6 @@ class ServerFlags:
     )
     enable_profiler: bool = flag(True, _COMPATIBILITY, "There is no profiler service.", support=Support.NO_EFFECT)
     skip_initialize_tpu: bool = flag(False, _COMPATIBILITY, "There is no TPU to initialise.", support=Support.NO_EFFECT)
-    num_tflite_pools: int = flag(
-        schedulable_cpus, _COMPATIBILITY, "TFLite models are not served.", unit="pools", support=Support.NO_EFFECT
-    )
-    num_tflite_interpreters_per_pool: int = flag(
-        1, _COMPATIBILITY, "TFLite models are not served.", unit="interpreters", support=Support.NO_EFFECT
-    )
-    prefer_tflite_model: bool = flag(
-        False,
-        _COMPATIBILITY,
-        "saved_model.pb is always served, as TensorFlow Serving does where there is no model.tflite.",
-        support=Support.NO_EFFECT,
-    )
 
     platform_config_file: str = flag(
         "",

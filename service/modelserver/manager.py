@@ -31,9 +31,6 @@ from service.modelserver.versions import State, VersionStatus
 
 _log = logging.getLogger(__name__)
 
-#: With ``--prefer_tflite_model`` TensorFlow Serving serves this instead of the SavedModel; we always serve the latter.
-TFLITE_FILE = "model.tflite"
-
 
 class ModelManager:
     """Loads models, answers which of their versions serve, and changes configuration while they do.
@@ -244,13 +241,6 @@ class ModelManager:
         self._lookup.publish(name, self._of(name).available)
 
     async def _load(self, name: str, version: int, path: Path) -> Servable:
-        if self.flags.prefer_tflite_model and (path / TFLITE_FILE).is_file():
-            _log.warning(
-                "model %s version %d: %s is not used; this server serves the SavedModel beside it",
-                name,
-                version,
-                TFLITE_FILE,
-            )
         base = self._config
         config, runtime = await asyncio.to_thread(self._settings_for, path)
         servable = await asyncio.to_thread(
@@ -277,7 +267,7 @@ class ModelManager:
         runtime = replace(
             self._runtime,
             pad_variable_length_inputs=own.pad_variable_length_inputs,
-            max_execution_batch_size=own.max_execution_batch_size if own.enable_large_batch_splitting else 0,
+            max_execution_batch_size=own.split_size,
         )
         return per_model_config(self._config, own), runtime
 

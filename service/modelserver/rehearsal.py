@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from service.modelserver.session import ModelGraph, ModelSession
+from service.modelserver.loaded_model import LoadedModel, Session
 from service.modelserver.signature import DEFAULT_SIGNATURE_KEY, Signature, check_inputs
 from service.modelserver.status import ServingError
 from service.modelserver.warmup import read_warmup_requests, warmup_calls
@@ -58,7 +58,7 @@ class Rehearsal:
         self._probes = probes
 
     @classmethod
-    def read(cls, path: Path, graph: ModelGraph) -> Rehearsal:
+    def read(cls, path: Path, model: LoadedModel) -> Rehearsal:
         """From the records in the version's directory; synthetic where there are none.
 
         Raises:
@@ -66,12 +66,12 @@ class Rehearsal:
         """
         recorded = []
         for log in read_warmup_requests(path):
-            for call in warmup_calls(log, graph.signature_defs):
-                signature = graph.signatures[call.signature]
+            for call in warmup_calls(log, model.signature_defs):
+                signature = model.signatures[call.signature]
                 outputs = tuple(check_inputs(signature, call.inputs, call.outputs))
                 recorded.append(Call(signature, [call.inputs[alias] for alias in signature.inputs], outputs))
         if not recorded:
-            return cls.synthetic(graph)
+            return cls.synthetic(model)
         first: dict[str, Call] = {}
         for one in recorded:
             if one.signature.batchable and all(len(array) for array in one.inputs):
@@ -80,15 +80,15 @@ class Rehearsal:
         return cls(recorded, list(first.values()))
 
     @classmethod
-    def synthetic(cls, graph: ModelGraph) -> Rehearsal:
+    def synthetic(cls, model: LoadedModel) -> Rehearsal:
         """Zeros for the default signature if its shapes say enough; none for strings, where zeros mean nothing."""
-        signature = graph.signatures.get(DEFAULT_SIGNATURE_KEY)
+        signature = model.signatures.get(DEFAULT_SIGNATURE_KEY)
         row = _zeros(signature) if signature is not None and signature.batchable else None
         if signature is None or row is None:
             return cls([], [])
         return cls([], [Call(signature, row, tuple(signature.outputs))])
 
-    def replay(self, session: ModelSession, iterations: int) -> None:
+    def replay(self, session: Session, iterations: int) -> None:
         """Run every record ``iterations`` times.
 
         Raises:
@@ -98,7 +98,7 @@ class Rehearsal:
             for call in self._recorded:
                 session.run(call.signature, call.inputs, call.outputs)
 
-    def run_sizes(self, session: ModelSession, largest: int) -> None:
+    def run_sizes(self, session: Session, largest: int) -> None:
         """Run each probe at growing sizes up to ``largest`` examples, until the budget is spent."""
         for probe in self._probes:
             deadline = time.monotonic() + BUDGET_SECONDS / len(self._probes)

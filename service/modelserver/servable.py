@@ -22,7 +22,7 @@ from service.domain.serving_config import ServingConfig
 from service.modelserver.batched_engine import BatchedEngine
 from service.modelserver.batching import BatchLimits
 from service.modelserver.engine import DirectEngine, Engine
-from service.modelserver.session import ModelSession
+from service.modelserver.loaded_model import Session
 from service.modelserver.session_source import RuntimeOptions, SessionSource, close_sessions
 from service.modelserver.signature import DEFAULT_SIGNATURE_KEY, Signature
 from service.modelserver.status import Code, ServingError
@@ -77,7 +77,7 @@ class Servable:
         config: ServingConfig,
         *,
         source: SessionSource,
-        sessions: Sequence[ModelSession],
+        sessions: Sequence[Session],
         runtime: RuntimeOptions,
         metrics: ServerMetrics,
         clock: Clock,
@@ -86,8 +86,8 @@ class Servable:
         self.version = version
         self.path = path
         self.config = config
-        self.signatures = source.graph.signatures
-        self.signature_defs = source.graph.signature_defs
+        self.signatures = source.model.signatures
+        self.signature_defs = source.model.signature_defs
         self._source = source
         self._runtime = runtime
         self._metrics = metrics
@@ -109,7 +109,7 @@ class Servable:
         metrics: ServerMetrics,
         clock: Clock | None = None,
     ) -> Servable:
-        """Read the SavedModel at ``path`` and warm it. Blocking: call it in a thread.
+        """Read the model at ``path`` and warm it. Blocking: call it in a thread.
 
         Raises:
             ServingError: The model cannot be read, or its warm-up fails.
@@ -222,12 +222,12 @@ class Servable:
         await asyncio.to_thread(close_sessions, spare)
         self._switching.release()
 
-    async def _retire(self, engine: Engine, kept: Sequence[ModelSession]) -> None:
+    async def _retire(self, engine: Engine, kept: Sequence[Session]) -> None:
         await engine.drain()
         await engine.close()
         await asyncio.to_thread(close_sessions, [session for session in engine.sessions if session not in kept])
 
-    async def _abandon(self, loading: asyncio.Future[list[ModelSession]]) -> None:
+    async def _abandon(self, loading: asyncio.Future[list[Session]]) -> None:
         try:
             await asyncio.to_thread(close_sessions, await loading)
         except ServingError as error:
@@ -244,7 +244,7 @@ class Servable:
         while self._retiring:
             await asyncio.wait(self._retiring)
 
-    def _reusable_sessions(self, config: ServingConfig) -> list[ModelSession]:
+    def _reusable_sessions(self, config: ServingConfig) -> list[Session]:
         """Sessions in force that the new configuration can go on using: those with the same thread pools."""
         if (
             self.config.tensorflow_inter_op_parallelism != config.tensorflow_inter_op_parallelism
@@ -253,7 +253,7 @@ class Servable:
             return []
         return list(self._engine.sessions[: config.instances])
 
-    def _make_engine(self, config: ServingConfig, sessions: Sequence[ModelSession]) -> Engine:
+    def _make_engine(self, config: ServingConfig, sessions: Sequence[Session]) -> Engine:
         name = f"{self.name}-{self.version}"
         if not config.enable_batching:
             return DirectEngine(sessions, self._runtime.max_unbatched_concurrency, name, self._metrics, self._clock)

@@ -27,6 +27,7 @@ from service.modelserver.model_config import model_configs
 from service.modelserver.node_limits import node_cpus, node_memory_bytes
 from service.modelserver.rest import RestApp
 from service.modelserver.servable import RuntimeOptions
+from service.modelserver.tflite import TfliteOptions
 from service.modelserver.versions import State
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class _Server:
     manager: ModelManager
     metrics: ServerMetrics
     grpc: GrpcServer
+    rest_app: RestApp | None
     rest: HttpListener | None
     agent: HttpListener | None
 
@@ -76,12 +78,15 @@ class _Server:
             metrics,
             runtime=_runtime(flags, parameters),
         )
+        # Before any port is bound or model loaded, so that a wrong monitoring file is found at once.
+        rest_app = RestApp(manager, metrics, flags) if flags.rest_api_port else None
         return cls(
             flags=flags,
             manager=manager,
             metrics=metrics,
             grpc=GrpcServer(manager, flags, tls_config(flags)),
-            rest=HttpListener(flags.host, flags.rest_api_port, "REST") if flags.rest_api_port else None,
+            rest_app=rest_app,
+            rest=HttpListener(flags.host, flags.rest_api_port, "REST") if rest_app is not None else None,
             agent=HttpListener(flags.agent_host, flags.agent_port, "The agent") if flags.agent_port else None,
         )
 
@@ -91,8 +96,8 @@ class _Server:
         gc.collect()
         gc.freeze()
         await self.grpc.start()
-        if self.rest is not None:
-            await self.rest.start(RestApp(self.manager, self.metrics, self.flags), self.flags.drain_timeout_seconds)
+        if self.rest is not None and self.rest_app is not None:
+            await self.rest.start(self.rest_app, self.flags.drain_timeout_seconds)
         if self.agent is not None:
             await self.agent.start(self._agent_app(), self.flags.drain_timeout_seconds)
 
@@ -144,14 +149,15 @@ class _Server:
 
 
 def _runtime(flags: ServerFlags, parameters: BatchingParameters | None) -> RuntimeOptions:
-    splits = parameters is not None and parameters.enable_large_batch_splitting
+    tflite = TfliteOptions(flags.num_tflite_pools, flags.num_tflite_interpreters_per_pool)
     return RuntimeOptions(
         max_unbatched_concurrency=flags.grpc_max_threads,
         session_config=session_config(flags),
         warmup=flags.enable_model_warmup,
         warmup_iterations=max(1, flags.num_request_iterations_for_warmup),
         pad_variable_length_inputs=parameters is not None and parameters.pad_variable_length_inputs,
-        max_execution_batch_size=parameters.max_execution_batch_size if parameters is not None and splits else 0,
+        max_execution_batch_size=parameters.split_size if parameters is not None else 0,
+        tflite=tflite if flags.prefer_tflite_model else None,
     )
 
 

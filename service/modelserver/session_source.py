@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.domain.serving_config import ServingConfig
+from service.modelserver.loaded_model import LoadedModel, Session
 from service.modelserver.rehearsal import Rehearsal
-from service.modelserver.session import ModelGraph, ModelSession
+from service.modelserver.session import ModelGraph
 from service.modelserver.status import ServingError
+from service.modelserver.tflite import TFLITE_FILE, TfliteModel, TfliteOptions
 
 if TYPE_CHECKING:
     from service.modelserver.metrics import ServerMetrics
@@ -31,6 +33,7 @@ class RuntimeOptions:
         pad_variable_length_inputs: Whether inputs of one batch that differ in later axes are padded with zeros.
         max_execution_batch_size: Requests larger than this are split and executed in parts; 0 splits none
             (``enable_large_batch_splitting`` off).
+        tflite: How a version's ``model.tflite`` is run; None if its SavedModel is (``prefer_tflite_model`` off).
     """
 
     max_unbatched_concurrency: int = 16
@@ -39,10 +42,11 @@ class RuntimeOptions:
     warmup_iterations: int = 1
     pad_variable_length_inputs: bool = False
     max_execution_batch_size: int = 0
+    tflite: TfliteOptions | None = None
 
 
 class SessionSource:
-    """Opens sessions on one SavedModel. All methods block: call them in a thread.
+    """Opens sessions on one model version. All methods block: call them in a thread.
 
     Args:
         path: The version's directory.
@@ -57,10 +61,10 @@ class SessionSource:
         self._path = path
         self._runtime = runtime
         self._metrics = metrics
-        self.graph = ModelGraph(path)
-        self._rehearsal = Rehearsal.read(path, self.graph) if runtime.warmup else Rehearsal.synthetic(self.graph)
+        self.model = _read(path, runtime.tflite)
+        self._rehearsal = Rehearsal.read(path, self.model) if runtime.warmup else Rehearsal.synthetic(self.model)
 
-    def first(self, config: ServingConfig) -> list[ModelSession]:
+    def first(self, config: ServingConfig) -> list[Session]:
         """The sessions that a version begins with; the records that it brings along have been replayed on each.
 
         Raises:
@@ -75,7 +79,7 @@ class SessionSource:
         self._rehearse(sessions, config)
         return sessions
 
-    def more(self, config: ServingConfig, count: int) -> list[ModelSession]:
+    def more(self, config: ServingConfig, count: int) -> list[Session]:
         """``count`` sessions for a configuration that is about to come into force.
 
         Raises:
@@ -85,11 +89,11 @@ class SessionSource:
         self._rehearse(sessions, config)
         return sessions
 
-    def _open(self, config: ServingConfig, count: int) -> list[ModelSession]:
-        sessions: list[ModelSession] = []
+    def _open(self, config: ServingConfig, count: int) -> list[Session]:
+        sessions: list[Session] = []
         try:
             while len(sessions) < count:
-                session = self.graph.open_session(
+                session = self.model.open_session(
                     inter_op=config.tensorflow_inter_op_parallelism,
                     intra_op=config.tensorflow_intra_op_parallelism,
                     base=self._runtime.session_config,
@@ -100,7 +104,7 @@ class SessionSource:
             raise
         return sessions
 
-    def _replay(self, sessions: Sequence[ModelSession]) -> None:
+    def _replay(self, sessions: Sequence[Session]) -> None:
         if not self._runtime.warmup:
             return
         started = time.monotonic()
@@ -112,13 +116,18 @@ class SessionSource:
         finally:
             self._metrics.warmup(str(self._path), ok, time.monotonic() - started)
 
-    def _rehearse(self, sessions: Sequence[ModelSession], config: ServingConfig) -> None:
+    def _rehearse(self, sessions: Sequence[Session], config: ServingConfig) -> None:
         """Run the batch sizes that the configuration will bring, so that no client's request is the first of them."""
         for session in sessions:
             self._rehearsal.run_sizes(session, config.max_batch_size if config.enable_batching else 1)
 
 
-def close_sessions(sessions: Sequence[ModelSession]) -> None:
+def _read(path: Path, tflite: TfliteOptions | None) -> LoadedModel:
+    file = path / TFLITE_FILE
+    return TfliteModel(file, tflite) if tflite is not None and file.is_file() else ModelGraph(path)
+
+
+def close_sessions(sessions: Sequence[Session]) -> None:
     """Close all of them. Blocking; no call may be running."""
     for session in sessions:
         session.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -388,16 +387,6 @@ async def test_wrong_per_model_parameters_fail_the_load(base: Path) -> None:
     flags: dict[str, Any] = {"enable_batching": True, "enable_per_model_batching_parameters": True}
     refused = await refusal_of(new_manager([model(base)], BATCHED, **flags))
     assert "max_batch_size" in refused.message
-
-
-async def test_a_tflite_model_is_left_aside_for_the_saved_model_and_that_is_said(
-    base: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (base / "1" / "model.tflite").write_bytes(b"TFL3")
-    with caplog.at_level(logging.WARNING):
-        async with serving([model(base)], prefer_tflite_model=True) as manager:
-            assert await ask(manager.servable(NAME), 2.0) == 3.0
-    assert "model.tflite is not used" in caplog.text
 
 
 async def test_a_stop_answers_what_was_accepted(base: Path) -> None:
