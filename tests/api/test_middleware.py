@@ -118,7 +118,7 @@ async def test_a_token_guards_all_but_the_probes(served: Served) -> None:
     async with app.router.lifespan_context(app), client_of(app) as api:
         for authorization in (*ACCEPTED, *REFUSED):
             status = 200 if authorization in ACCEPTED else 401
-            headers = httpx.Headers(authorization and [(b"Authorization", authorization.encode("latin-1"))])
+            headers = httpx.Headers([(b"Authorization", authorization.encode("latin-1"))] if authorization else None)
             for path in ("/v1/models", "/metrics", "/docs", "/openapi.json"):
                 answer = await api.get(path, headers=headers)
                 assert answer.status_code == status, authorization
