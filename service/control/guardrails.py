@@ -47,6 +47,7 @@ class Situation:
         incumbent: In force.
         judgement: Of the newest window.
         load_changed: Whether the load differs from that of the window judged before.
+        first_violation: Whether the window before, under the same configuration and load, met the objective.
         within_bounds: Whether the incumbent is one that the owner's bounds and pins allow.
         switched_at: When the configuration last changed; None: not since this service looks on.
         asked_at: When the policy was last asked; None: not since then.
@@ -62,6 +63,7 @@ class Situation:
     incumbent: ServingConfig
     judgement: Judgement
     load_changed: bool = False
+    first_violation: bool = False
     within_bounds: bool = True
     switched_at: float | None = None
     asked_at: float | None = None
@@ -137,6 +139,20 @@ def dwelt_long_enough(situation: Situation) -> Block | None:
         why = "the last recommendation stands"
     left = dwell - (situation.now - started)
     return Block(reason=Reason.DWELL, explanation=f"{why}; no other is looked for within {left:.0f} s")
+
+
+def violation_lasts(situation: Situation) -> Block | None:
+    """Closed to the first violation out of the blue: another window must confirm it.
+
+    When neither load nor configuration has changed, most violations come from something else on the machine, and are
+    over before another configuration would be in force.
+    """
+    if situation.judgement.met or not situation.first_violation:
+        return None
+    return Block(
+        reason=Reason.DWELL,
+        explanation="the objective was met a moment ago under the same load: waiting whether the violation lasts",
+    )
 
 
 def switch_budget_left(situation: Situation) -> Block | None:
@@ -225,7 +241,12 @@ def mode_allows_touching(situation: Situation) -> Block | None:
     return Block(reason=reason, explanation=f"the mode is {situation.mode.value}: nothing was touched")
 
 
-GATES_BEFORE_ASKING: tuple[Gate, ...] = (mode_allows_choosing, dwelt_long_enough, switch_budget_left)
+GATES_BEFORE_ASKING: tuple[Gate, ...] = (
+    mode_allows_choosing,
+    violation_lasts,
+    dwelt_long_enough,
+    switch_budget_left,
+)
 GATES_ON_THE_CHOICE: tuple[ChoiceGate, ...] = (
     something_to_change,
     not_quarantined,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 
 from service.control.settings import LoopSettings
+from service.control.workers import Workers
 from service.domain.clock import Clock
 from service.domain.decision import Action, Decision, Reason
 from service.domain.serving_config import ServingConfig
@@ -42,14 +42,18 @@ class Journal:
         settings: How often a hold is repeated.
         clock: Time.
         metrics: Told of every decision.
+        workers: Threads to write in.
     """
 
-    def __init__(self, model: str, store: Store, settings: LoopSettings, clock: Clock, metrics: ControlMetrics) -> None:
+    def __init__(
+        self, model: str, store: Store, settings: LoopSettings, clock: Clock, metrics: ControlMetrics, workers: Workers
+    ) -> None:
         self._model = model
         self._store = store
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
+        self._workers = workers
         self._unwritten: deque[Decision] = deque()
         self._written_at: dict[tuple[Action, Reason], float] = {}
         self._recommended: ServingConfig | None = None
@@ -84,7 +88,7 @@ class Journal:
         self._metrics.decided(decision)
         if decision.action in REPEATABLE:
             await self.flush()
-            stored = await asyncio.to_thread(self._store.add_decision, decision)
+            stored = await self._workers.store(self._store.add_decision, decision)
         else:
             self._unwritten.append(decision)
             stored = await self.flush() or decision
@@ -108,7 +112,7 @@ class Journal:
         """
         stored = None
         while self._unwritten:
-            stored = await asyncio.to_thread(self._store.add_decision, self._unwritten[0])
+            stored = await self._workers.store(self._store.add_decision, self._unwritten[0])
             self._unwritten.popleft()
         return stored
 
@@ -121,7 +125,7 @@ class Journal:
         if incumbent != self._incumbent:
             await self.prove_writable(incumbent)
         if last_known_good is not None and last_known_good != self._last_known_good:
-            await asyncio.to_thread(self._store.put_last_known_good, self._model, last_known_good)
+            await self._workers.store(self._store.put_last_known_good, self._model, last_known_good)
             self._last_known_good = last_known_good
 
     async def prove_writable(self, incumbent: tuple[ServingConfig, int]) -> None:
@@ -131,7 +135,7 @@ class Journal:
             StoreError: It could not be written.
         """
         await self.flush()
-        await asyncio.to_thread(self._store.put_incumbent, self._model, *incumbent)
+        await self._workers.store(self._store.put_incumbent, self._model, *incumbent)
         self._incumbent = incumbent
 
     def _is_news(self, decision: Decision) -> bool:

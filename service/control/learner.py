@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
-from typing import ParamSpec, TypeVar
 
 from service.backends.protocol import Support
 from service.control.feasible import fixed_knobs, node_space, within_limits
+from service.control.workers import Workers
 from service.domain.decision import Recommendation
 from service.domain.errors import BackendUnavailableError
 from service.domain.serving_config import ServingConfig
@@ -21,9 +20,6 @@ from service.store.records import StoredObservation
 
 PolicyFactory = Callable[[ConfigSpace], Policy]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 class Learner:
     """Serialises all questions to a policy and lets it think in a worker thread.
@@ -34,7 +30,7 @@ class Learner:
         policy_factory: Makes the policy once the node has said what it can do.
         bounds: The owner's limits, by knob.
         pinned: Knobs that keep one value.
-        thinkers: Threads to think in; shared, owned by the caller.
+        workers: Threads to think in.
     """
 
     def __init__(
@@ -42,12 +38,12 @@ class Learner:
         policy_factory: PolicyFactory,
         bounds: Mapping[str, tuple[int, int]],
         pinned: Mapping[str, int],
-        thinkers: Executor,
+        workers: Workers,
     ) -> None:
         self._policy_factory = policy_factory
         self._bounds = dict(bounds)
         self._pinned = dict(pinned)
-        self._thinkers = thinkers
+        self._workers = workers
         self._lock = asyncio.Lock()
         self._policy: Policy | None = None
         self._support: Support | None = None
@@ -88,14 +84,14 @@ class Learner:
             return space, policy, count
 
         async with self._lock:
-            self.space, self._policy, self.observations = await self._think(make)
+            self.space, self._policy, self.observations = await self._workers.think(make)
             self._support = support
             self._fixed = fixed_knobs(support, incumbent)
 
     async def observe(self, workload: Workload, config: ServingConfig, window: Window) -> None:
         """Let the policy learn from a usable window."""
         async with self._lock:
-            await self._think(self._ready().observe, workload, config, window)
+            await self._workers.think(self._ready().observe, workload, config, window)
             self.observations += 1
 
     async def learn_failure(self, present: Window, config: ServingConfig) -> None:
@@ -106,7 +102,7 @@ class Learner:
         is part of the history, for nothing was measured.
         """
         async with self._lock:
-            await self._think(self._ready().observe, present.workload, config, present)
+            await self._workers.think(self._ready().observe, present.workload, config, present)
 
     async def suggest(self, workload: Workload, incumbent: ServingConfig, slo: Slo, *, explore: bool) -> Recommendation:
         """Ask the policy; see :meth:`service.learning.policy.Policy.suggest`.
@@ -116,13 +112,9 @@ class Learner:
         """
         async with self._lock:
             policy = self._ready()
-            return await self._think(lambda: policy.suggest(workload, incumbent, slo, explore=explore))
+            return await self._workers.think(lambda: policy.suggest(workload, incumbent, slo, explore=explore))
 
     def _ready(self) -> Policy:
         if self._policy is None:
             raise BackendUnavailableError("the agent has not answered yet, so it is not known what can be chosen from")
         return self._policy
-
-    async def _think(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thinkers, lambda: call(*args, **kwargs))

@@ -9,7 +9,6 @@ Whatever fails, the loop holds, says so, and tries again later.
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Executor
 
 import structlog
 
@@ -28,6 +27,7 @@ from service.control.settings import LoopSettings, ModelSettings
 from service.control.sight import Sight
 from service.control.status import ModelStatus
 from service.control.track import Track
+from service.control.workers import Workers
 from service.domain.clock import Clock
 from service.domain.decision import Action, Decision, Mode, Reason, Recommendation
 from service.domain.errors import BackendUnavailableError, InvalidValueError, StoreError, TelemetryError
@@ -68,7 +68,7 @@ class ModelLoop:
         scraper: Where metrics come from.
         store: The history.
         policy_factory: Makes the policy once the node has said what it can do.
-        thinkers: Threads for the policy.
+        workers: Threads for the policy and the history.
         clock: Time.
         metrics: Our own metrics.
     """
@@ -82,7 +82,7 @@ class ModelLoop:
         scraper: Scraper,
         store: Store,
         policy_factory: PolicyFactory,
-        thinkers: Executor,
+        workers: Workers,
         clock: Clock,
         metrics: ControlMetrics,
     ) -> None:
@@ -91,11 +91,12 @@ class ModelLoop:
         self._store = store
         self._clock = clock
         self._metrics = metrics
+        self._workers = workers
         self._track = Track(mode=model.mode, slo=model.slo.to_slo(), waiting_since=clock.monotonic())
         self._sight = Sight(model.name, scraper, settings, clock, metrics)
-        self._journal = Journal(model.name, store, settings, clock, metrics)
+        self._journal = Journal(model.name, store, settings, clock, metrics, workers)
         self._node = Node(model.name, backend, settings, clock, metrics)
-        self._learner = Learner(policy_factory, model.bounds, model.pinned, thinkers)
+        self._learner = Learner(policy_factory, model.bounds, model.pinned, workers)
         self._actuator = Actuator(
             model.name,
             node=self._node,
@@ -116,6 +117,7 @@ class ModelLoop:
             settings=settings,
             clock=clock,
             metrics=metrics,
+            workers=workers,
         )
         self._lock = asyncio.Lock()
         self._backoff = Backoff(settings.scrape_interval_seconds, settings.max_backoff_seconds)
@@ -199,10 +201,10 @@ class ModelLoop:
         if self._resumed:
             return
         track, limit = self._track, max(self._settings.max_switches_per_hour, 1)
-        remembered = await asyncio.to_thread(self._store.state, self._name)
+        remembered = await self._workers.store(self._store.state, self._name)
         doings = frozenset(Action) - {Action.HOLD}
-        newest = await asyncio.to_thread(self._store.decisions, self._name, limit=1, actions=doings)
-        switches = await asyncio.to_thread(self._store.decisions, self._name, limit=limit, actions=_SWITCHES)
+        newest = await self._workers.store(self._store.decisions, self._name, limit=1, actions=doings)
+        switches = await self._workers.store(self._store.decisions, self._name, limit=limit, actions=_SWITCHES)
         if remembered is not None:
             track.slo = remembered.slo or track.slo
             track.mode = remembered.mode or track.mode
@@ -305,7 +307,7 @@ class ModelLoop:
     async def set_slo(self, slo: Slo) -> None:
         """Change the objective; see Supervisor."""
         await self._resume_first()
-        await asyncio.to_thread(self._store.put_slo, self._name, slo)
+        await self._workers.store(self._store.put_slo, self._name, slo)
         self._track.slo = slo
         self._track.judged = None
         self._metrics.objective(self._name, slo)
@@ -313,7 +315,7 @@ class ModelLoop:
     async def set_mode(self, mode: Mode) -> None:
         """Change the mode; see Supervisor."""
         await self._resume_first()
-        await asyncio.to_thread(self._store.put_mode, self._name, mode)
+        await self._workers.store(self._store.put_mode, self._name, mode)
         self._track.mode = mode
 
     async def _resume_first(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import replace
 from typing import Any
 
 from service.control.actuator import Actuator
@@ -13,6 +13,7 @@ from service.control.node import Node, Order
 from service.control.probation import Outcome, Probation, Ruling, rule
 from service.control.settings import LoopSettings
 from service.control.track import Track
+from service.control.workers import Workers
 from service.domain.clock import Clock
 from service.domain.decision import Action, Intent, Mode, Reason, Recommendation
 from service.domain.serving_config import ServingConfig
@@ -35,6 +36,7 @@ class Pilot:
         settings: How to verify and decide.
         clock: Time.
         metrics: Told of windows and recommendations.
+        workers: Threads to write in.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Pilot:
         settings: LoopSettings,
         clock: Clock,
         metrics: ControlMetrics,
+        workers: Workers,
     ) -> None:
         self._model = model
         self._node = node
@@ -59,6 +62,7 @@ class Pilot:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
+        self._workers = workers
 
     async def act_on(self, judgement: Judgement, incumbent: ServingConfig) -> None:
         """Learn from a judged window and do what follows from it.
@@ -71,20 +75,26 @@ class Pilot:
             StoreError: The history cannot be written, so nothing was changed.
         """
         track, window = self._track, judgement.window
-        await asyncio.to_thread(self._store.add_observation, self._model, window.workload, incumbent, window)
+        await self._workers.store(self._store.add_observation, self._model, window.workload, incumbent, window)
         await self._learner.observe(window.workload, incumbent, window)
         self._metrics.window(self._model, window)
-        load_changed = track.judged is not None and not same_load(track.judged.window, window, self._settings)
-        track.judged = judgement
+        before, track.judged = track.judged, judgement
+        load_changed = before is not None and not same_load(before.window, window, self._settings)
         probation = track.probation
         ruling = rule(probation, judgement, track.slo, self._settings) if probation else None
         failed = await self._verify(probation, ruling) if probation and ruling else None
         if judgement.verdict is SloVerdict.MET and failed is None:
             track.last_known_good = incumbent
             await self._actuator.remember()
-        go_straight_back = failed is not None and ruling is not None and ruling.outcome is Outcome.RETURN
-        moved_on = not go_straight_back and await self._decide(judgement, incumbent, load_changed, failed)
-        if failed is not None and ruling is not None and not moved_on:
+        situation = self._situation(
+            judgement,
+            incumbent,
+            load_changed=load_changed,
+            first_violation=probation is None and before is not None and before.met and not load_changed,
+        )
+        if failed is None or ruling is None:
+            await self._decide(situation, None)
+        elif ruling.outcome is Outcome.RETURN or not await self._decide(situation, failed):
             await self._go_back(failed, ruling)
 
     async def _verify(self, probation: Probation, ruling: Ruling) -> Probation | None:
@@ -115,23 +125,19 @@ class Pilot:
             # the next window leads here again.
             self._track.probation = None
 
-    async def _decide(
-        self, judgement: Judgement, incumbent: ServingConfig, load_changed: bool, failed: Probation | None
-    ) -> bool:
+    async def _decide(self, situation: Situation, failed: Probation | None) -> bool:
         """Ask the policy and do what it says, as far as the guardrails allow.
 
         Args:
-            judgement: Of the newest window.
-            incumbent: In force.
-            load_changed: Whether the load differs from that of the window before.
+            situation: As it is now.
             failed: A failed probation: its fallback is no new choice, and stays the place to return to.
 
         Returns:
             Whether something was ordered that is, or may be, in force now.
         """
+        judgement, incumbent = situation.judgement, situation.incumbent
         actuator, slo = self._actuator, self._track.slo
         inputs: dict[str, Any] = {"window": judgement.describe(slo), "verdict": judgement.verdict.value}
-        situation = self._situation(judgement, incumbent, load_changed)
         block = before_asking(situation)
         if block is not None:
             await actuator.hold(block.reason, block.explanation, inputs=inputs)
@@ -142,7 +148,7 @@ class Pilot:
         for explore in (True, False) if situation.may_explore else (False,):
             choice = await self._ask(judgement, incumbent, slo, explore=explore)
             # Looked at anew: while the policy was thinking, a person may have changed the mode.
-            situation = self._situation(judgement, incumbent, load_changed)
+            situation = replace(situation, now=self._clock.monotonic(), mode=self._track.mode)
             block, inputs["gates"] = check_choice(situation, choice)
             if block is None or block.final:
                 break
@@ -174,7 +180,9 @@ class Pilot:
         )
         return await actuator.attempt(order) is not None or self._node.in_doubt is not None
 
-    def _situation(self, judgement: Judgement, incumbent: ServingConfig, load_changed: bool) -> Situation:
+    def _situation(
+        self, judgement: Judgement, incumbent: ServingConfig, *, load_changed: bool, first_violation: bool
+    ) -> Situation:
         track = self._track
         return Situation(
             settings=self._settings,
@@ -184,6 +192,7 @@ class Pilot:
             incumbent=incumbent,
             judgement=judgement,
             load_changed=load_changed,
+            first_violation=first_violation,
             within_bounds=self._learner.admits(incumbent),
             switched_at=track.switched_at,
             asked_at=track.asked_at,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import structlog
@@ -14,6 +13,7 @@ from service.control.learner import PolicyFactory
 from service.control.loop import ModelLoop
 from service.control.settings import LoopSettings, ModelSettings
 from service.control.status import ModelStatus
+from service.control.workers import Workers
 from service.domain.clock import Clock, SystemClock
 from service.domain.decision import Decision, Mode, Recommendation
 from service.domain.errors import InvalidValueError, StoreError, UnknownModelError
@@ -25,10 +25,6 @@ from service.learning.space import ConfigSpace
 from service.store.store import Store
 from service.telemetry.own_metrics import ControlMetrics
 from service.telemetry.scraper import Scraper
-
-#: Threads in which policies think, for all models together. Two keep one slow model from holding up the others
-#: without taking the processors away from the servers that may share the machine.
-POLICY_THREADS = 2
 
 #: How often old history is dropped, seconds.
 PRUNE_INTERVAL_SECONDS = 3600.0
@@ -86,7 +82,7 @@ class Supervisor:
         self._store = store
         self._clock = clock or SystemClock()
         self._metrics = metrics
-        self._thinkers = ThreadPoolExecutor(POLICY_THREADS, thread_name_prefix="policy")
+        self._workers = Workers()
         self._clients = {model.name: client_factory() for model in models}
         self._loops = {model.name: self._loop(model, policy_factory) for model in models}
         self._tasks: list[asyncio.Task[None]] = []
@@ -112,7 +108,7 @@ class Supervisor:
             ),
             store=self._store,
             policy_factory=policy_factory,
-            thinkers=self._thinkers,
+            workers=self._workers,
             clock=self._clock,
             metrics=self._metrics,
         )
@@ -133,7 +129,7 @@ class Supervisor:
         await asyncio.gather(*tasks, return_exceptions=True)
         for client in self._clients.values():
             await client.aclose()
-        self._thinkers.shutdown(wait=False, cancel_futures=True)
+        await self._workers.close()
 
     def names(self) -> list[str]:
         """The models that are steered, in the order of the settings."""
@@ -244,7 +240,7 @@ class Supervisor:
         while True:
             try:
                 for model in self._loops:
-                    await asyncio.to_thread(
+                    await self._workers.store(
                         self._store.prune,
                         model,
                         keep_observations=self._settings.keep_observations,

@@ -95,6 +95,11 @@ class TestBeforeAsking:
     def test_recommending_has_no_hurry_even_while_violated(self):
         assert reason_before(mode=Mode.RECOMMEND, asked_at=9_971.0) is Reason.DWELL
 
+    def test_a_violation_out_of_the_blue_must_last(self):
+        assert reason_before(first_violation=True) is Reason.DWELL
+        assert reason_before(first_violation=True, judgement=MET) is None
+        assert reason_before(first_violation=False) is None
+
     def test_a_spent_budget_closes_auto_alone(self):
         spent = tuple(10_000.0 - i for i in range(10))
         assert reason_before(switches=spent) is Reason.SWITCH_BUDGET_SPENT

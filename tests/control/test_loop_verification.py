@@ -193,3 +193,26 @@ async def test_it_stays_when_the_policy_stays(world):
     await world.run_for(60)
     assert node.orders == []
     assert world.status().hold_reason is Reason.INCUMBENT_BEST
+
+
+async def test_a_disturbance_that_passes_changes_nothing(world):
+    node = world.add(SimulatedNode(world.clock, landscape(DEFAULT=0.008, GOOD=0.008)))
+    await world.start(policy=ScriptedPolicy(in_turn(GOOD), predicted=0.04), min_dwell_seconds=3600)
+    await world.until(lambda: world.status().verdict is SloVerdict.MET)
+    await world.run_for(2)
+    node.backlog_seconds, node.drained_per_second = 1.0, 0.0
+    await world.until(lambda: world.status().verdict is SloVerdict.VIOLATED)
+    node.backlog_seconds = 0.0
+    await world.run_for(60)
+    assert node.orders == []
+
+
+async def test_a_disturbance_that_lasts_is_acted_on(world):
+    node = world.add(SimulatedNode(world.clock, landscape(DEFAULT=0.008, GOOD=0.008)))
+    await world.start(policy=ScriptedPolicy(in_turn(GOOD), predicted=0.04), min_dwell_seconds=3600)
+    await world.until(lambda: world.status().verdict is SloVerdict.MET)
+    node.backlog_seconds, node.drained_per_second = 1.0, 0.0
+    await world.until(lambda: node.config == GOOD, within=20)
+    assert "waiting whether the violation lasts" in {
+        d.explanation.split(": ")[-1] for d in world.decisions(Action.HOLD)
+    }
