@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from skopt.acquisition import gaussian_ei
+from scipy.special import ndtr
 
 from service.domain.decision import Intent, Recommendation
 from service.domain.serving_config import ServingConfig
@@ -33,7 +33,7 @@ from service.domain.window import Window
 from service.domain.workload import Workload
 from service.learning import explain
 from service.learning.context import Context
-from service.learning.features import Embedding
+from service.learning.features import knobs
 from service.learning.history import History
 from service.learning.regions import Region
 from service.learning.seeds import seed_points
@@ -51,13 +51,16 @@ class Tuning:
         stop_gain: The same once ``stop_after`` configurations are known under the load (CherryPick's rule).
         stop_after: See ``stop_gain``.
         safety_sigmas: Standard deviations by which a trial must be predicted to meet the objective while it is met.
+        stale_sigma: A configuration measured under the load is tried again when its score has become as uncertain as
+            this (relative error of the tail), by a thin window or by age.
     """
 
     switch_gain: float = 0.05
-    explore_gain: float = 0.01
-    stop_gain: float = 0.03
+    explore_gain: float = 0.005
+    stop_gain: float = 0.015
     stop_after: int = 6
-    safety_sigmas: float = 1.0
+    safety_sigmas: float = 0.5
+    stale_sigma: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +111,9 @@ class AdaptiveRRL:
         self._tuning = tuning or Tuning()
         self._history = History()
         self._observed = 0
-        self._embedding = Embedding(space.cpus)
         self._configs = tuple(space)
         self._position = {config: i for i, config in enumerate(self._configs)}
-        self._features = self._embedding.rows(self._configs)
+        self._knobs = knobs(self._configs, space.cpus)
         self._seeds = tuple(self._position[space.config(point)] for point in seed_points(space))
 
     def observe(self, workload: Workload, config: ServingConfig, window: Window) -> None:
@@ -147,7 +149,7 @@ class AdaptiveRRL:
         if not len(self._history):
             return None
         context = Context.of(workload)
-        beliefs = posterior(self._history, context, slo, self._embedding)
+        beliefs = posterior(self._history, context, slo, self._space.cpus)
         known = [row.trial.config for row in beliefs.rows if row.trial.config in self._position]
         belief = beliefs.belief([incumbent, *dict.fromkeys(known)])
         candidates = [
@@ -191,10 +193,16 @@ class AdaptiveRRL:
         order = sorted(view.tried.values(), key=lambda row: row.trial.first_tick)
         region = Region.after([row.score for row in order])
         inside = region.points(self._space, self._space.nearest(best.config), rng)
-        candidates = np.array(list(dict.fromkeys([*inside.tolist(), *self._seeds])))
-        belief = view.beliefs.belief([self._configs[i] for i in candidates], self._features[candidates])
-        gains = gaussian_ei(np.arange(len(candidates))[:, None], belief, y_opt=best.mean, xi=0.0)
+        fresh = (config for config, row in view.tried.items() if row.sigma < self._tuning.stale_sigma)
+        tried = {self._position.get(config) for config in fresh}
+        candidates = np.array([i for i in dict.fromkeys([*inside.tolist(), *self._seeds]) if i not in tried])
+        if not len(candidates):
+            return None
+        belief = view.beliefs.belief([self._configs[i] for i in candidates], self._knobs[candidates])
+        gains = view.beliefs.expected_improvement(belief, self._knobs[candidates], best.config)
         if view.met:
+            # An improvement counts by the chance that the objective stays met, and not at all where that is too small.
+            gains *= ndtr(-belief.mean / belief.sigma)
             gains[belief.mean + self._tuning.safety_sigmas * belief.sigma > 0] = 0.0
         top = int(gains.argmax())
         enough = self._tuning.stop_gain if len(view.tried) >= self._tuning.stop_after else self._tuning.explore_gain

@@ -21,6 +21,8 @@ from service.learning.context import Context
 MAX_CLUSTERS = 32
 MAX_TRIALS_PER_CLUSTER = 128
 MAX_WINDOWS_PER_TRIAL = 6
+#: The quantile of executed batches that stands for "as large as they get".
+LARGE_BATCH = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +32,17 @@ class Measurement:
     Attributes:
         latency: Latencies of successful requests, seconds; buckets outside the observed range are cut off.
         loss_ratio: Share of requests refused or failed.
+        large_batch: Size that 99 of 100 executed batches did not exceed, examples; None where it is not told.
         tick: Number of the window within its cluster, from 0.
     """
 
     latency: Histogram
     loss_ratio: float
+    large_batch: float | None
     tick: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Trial:
     """All that is kept of one configuration under one load.
 
@@ -60,7 +64,7 @@ class Trial:
         return self.measurements[-1].tick
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Cluster:
     """The trials under one load.
 
@@ -126,7 +130,9 @@ class History:
         kept = len(trial.measurements)
         share = 1 / min(kept + 1, MAX_WINDOWS_PER_TRIAL)
         trial.context = trial.context.blend(context, share)
-        trial.measurements.append(Measurement(_trimmed(window.latency), window.loss_ratio, cluster.ticks))
+        batches = window.batch_size
+        large_batch = batches.quantile(LARGE_BATCH) if batches is not None and batches.count else None
+        trial.measurements.append(Measurement(_trimmed(window.latency), window.loss_ratio, large_batch, cluster.ticks))
         cluster.trials[config] = trial
         cluster.ticks += 1
 

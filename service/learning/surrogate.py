@@ -3,7 +3,7 @@
 A Gaussian process (scikit-optimize's) over (features of the configuration, features of the load):
 
     score(x, c) ~ GP(m(x, c), v · Matérn₅⸝₂ with a length scale for each feature)
-    m(x, c)     = level + ln(1 + wait(x, c) / t)      t: the least tail known; wait: what the batch timeout may add
+    m(x, c)     = level + ln(1 + ½ wait(x, c) / t)      t: the least tail known; wait: what the batch timeout may add
 
 Each trial is one row: the mean of its windows, newer ones weighing more, with a variance from their intervals, their
 number and their age. Length scales and v are those of highest posterior density under log-normal priors, which keeps
@@ -25,13 +25,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from skopt.acquisition import gaussian_ei
 from skopt.learning import GaussianProcessRegressor
 from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
 
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.learning.context import Context
-from service.learning.features import LENGTH_SCALES, Embedding, wait_seconds
+from service.learning.features import LENGTH_SCALES, PRESSURE, features, knobs, wait_seconds
 from service.learning.history import Cluster, History, Trial
 from service.learning.objective import Objective
 
@@ -43,10 +44,20 @@ MAX_ROWS = 96
 KEPT_BEST = 32
 #: Windows under the same load after which a window weighs half.
 HALF_LIFE = 24.0
+#: A window never weighs less than this: its error counts five times at most. What was terrible stays known as such.
+LEAST_WEIGHT = 0.04
 #: Standard deviation of scores a priori, the median of its prior.
 PRIOR_SIGMA = 0.7
 #: Standard deviation of the logarithm of each hyperparameter a priori.
-PRIOR_SPREAD = 0.7
+PRIOR_SPREAD = 0.5
+#: Share of the longest wait for a batch that is expected to show in the tail: under load a request that does not wait
+#: for company waits for a thread.
+WAIT_SHARE = 0.5
+#: A batch limit counts as reached from this share of it on.
+REACHED = 0.7
+#: Expected cost of each factor of two between busy threads and processors: too few leave processors idle, too many get
+#: in each other's way (measured on two cores: intra-op 2 for 1 cost a factor of 1.3 to 1.7).
+MISFIT = 0.4
 #: Rows below which the priors' medians are used as they are.
 MIN_ROWS_TO_FIT = 5
 _FIT_ITERATIONS = 15
@@ -69,13 +80,26 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """Scores believed of several configurations: means and standard deviations, each of shape (n,)."""
+    """Scores believed of several configurations, each array of shape (n,).
+
+    Attributes:
+        mean: Expected scores.
+        sigma: Their standard deviations.
+    """
+
+    mean: Array
+    sigma: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Differences:
+    """How scores are believed to differ from one configuration's, in the form skopt's acquisition functions ask for."""
 
     mean: Array
     sigma: Array
 
     def predict(self, positions: Array, return_std: bool = True) -> tuple[Array, Array]:
-        """The beliefs at these positions, shape (k, 1), as scikit-optimize's acquisition functions ask for them."""
+        """Mean and standard deviation at these positions, shape (k, 1)."""
         index = positions[:, 0].astype(int)
         return self.mean[index], self.sigma[index]
 
@@ -84,48 +108,67 @@ class Posterior:
     """Beliefs under one load and one objective.
 
     Attributes:
-        rows: The trials they rest on.
-        prior_sigma: Standard deviation where nothing is known.
+        objective: What scores mean.
+        rows: The trials they rest on, at least one.
     """
 
-    def __init__(self, embedding: Embedding, context: Context, objective: Objective, rows: Sequence[Row]) -> None:
+    def __init__(self, cpus: float, context: Context, objective: Objective, rows: Sequence[Row]) -> None:
         self.objective = objective
         self.rows = tuple(rows)
-        self._embedding = embedding
+        self._cpus = cpus
         self._context = context
-        self._wait_scale = max(min(objective.seconds(row.score) for row in rows), 1e-6)
-        inputs = self._inputs([r.trial.config for r in rows], [r.trial.context for r in rows])
-        offsets = np.array([self._offset(r.trial.config, r.trial.context) for r in rows])
-        scores = np.array([r.score for r in rows])
-        alpha = np.array([r.sigma**2 for r in rows])
-        weights = 1 / (alpha + PRIOR_SIGMA**2)
-        self._level = float(weights @ (scores - offsets) / weights.sum())
+        least = min(row.score for row in rows)
+        self._least_tail = max(objective.seconds(least), 1e-6)
+        self._level = least + PRIOR_SIGMA
+        self._reach = _reach(min(rows, key=lambda row: row.score))
+        inputs, offsets = self._inputs(
+            knobs((row.trial.config for row in rows), cpus), np.array([row.trial.context.vector for row in rows])
+        )
+        scores = np.array([row.score for row in rows])
+        alpha = np.array([row.sigma**2 for row in rows])
         self._gp = _fitted(inputs, scores - offsets - self._level, alpha)
-        self.prior_sigma = float(np.sqrt(self._gp.kernel_.k1.constant_value))
 
-    def belief(self, configs: Sequence[ServingConfig], features: Array | None = None) -> Belief:
+    def belief(self, configs: Sequence[ServingConfig], their_knobs: Array | None = None) -> Belief:
         """What is believed of these configurations.
 
         Args:
             configs: The configurations.
-            features: Their features where the caller has them, shape (n, 8).
+            their_knobs: What :func:`service.learning.features.knobs` says of them, where the caller has it.
         """
-        inputs = self._inputs(configs, [self._context] * len(configs), features)
+        own = knobs(configs, self._cpus) if their_knobs is None else their_knobs
+        inputs, offsets = self._inputs(own, self._context.vector)
         with warnings.catch_warnings():
             # Rounding may give a variance of −1e-16 at a measured point; scikit-optimize sets it to 0 and says so.
             warnings.filterwarnings("ignore", message="Predicted variances smaller than 0", category=UserWarning)
             mean, sigma = self._gp.predict(inputs, return_std=True)
-        offsets = np.array([self._offset(config, self._context) for config in configs])
         return self._clipped(configs, mean + offsets + self._level, np.maximum(sigma, 1e-3))
 
-    def _inputs(
-        self, configs: Sequence[ServingConfig], contexts: Sequence[Context], features: Array | None = None
-    ) -> Array:
-        own = self._embedding.rows(configs) if features is None else features
-        return np.hstack([own, np.array([context.vector for context in contexts]).reshape(len(configs), 3)])
+    def expected_improvement(self, belief: Belief, their_knobs: Array, best: ServingConfig) -> Array:
+        """By how much each configuration is expected to beat ``best``, where it does; shape (n,).
 
-    def _offset(self, config: ServingConfig, context: Context) -> float:
-        return math.log1p(wait_seconds(config, context) / self._wait_scale)
+        The expectation is over both being uncertain together: of a configuration that must behave as the best one does,
+        nothing is expected, however noisy the best one's windows were.
+
+        Args:
+            belief: What is believed of the configurations.
+            their_knobs: What :func:`service.learning.features.knobs` says of them.
+            best: The best configuration known.
+        """
+        inputs, _ = self._inputs(their_knobs, self._context.vector)
+        at_best, _ = self._inputs(knobs([best], self._cpus), self._context.vector)
+        reference = self.belief([best])
+        kernel, trained = self._gp.kernel_, self._gp.X_train_
+        shared = kernel(inputs, at_best) - kernel(inputs, trained) @ (self._gp.K_inv_ @ kernel(trained, at_best))
+        variance = belief.sigma**2 + reference.sigma**2 - 2 * shared[:, 0]
+        differences = _Differences(belief.mean - reference.mean, np.sqrt(np.maximum(variance, 1e-8)))
+        gains: Array = gaussian_ei(np.arange(len(inputs))[:, None], differences, y_opt=0.0, xi=0.0)
+        return gains
+
+    def _inputs(self, own: Array, contexts: Array) -> tuple[Array, Array]:
+        """Inputs of the process, shape (n, 11), and its prior mean above the level, shape (n,)."""
+        waiting = np.log1p(WAIT_SHARE * wait_seconds(own, contexts) / self._least_tail)
+        misfit = MISFIT * np.abs(own[:, PRESSURE])
+        return features(own, contexts, self._least_tail, self._reach), waiting + misfit
 
     def _clipped(self, configs: Sequence[ServingConfig], mean: Array, sigma: Array) -> Belief:
         position = {config: i for i, config in enumerate(configs)}
@@ -136,16 +179,16 @@ class Posterior:
             if row.score - row.sigma > 0 and self._context.harder_than(row.trial.context):
                 mean[i] = max(mean[i], row.score)
             elif row.score + row.sigma < 0 and row.trial.context.harder_than(self._context):
-                waiting = math.log1p(wait_seconds(row.trial.config, self._context) / self.objective.seconds(row.score))
-                mean[i] = min(mean[i], row.score + waiting)
+                waiting = wait_seconds(knobs([row.trial.config], self._cpus), self._context.vector)[0]
+                mean[i] = min(mean[i], row.score + math.log1p(waiting / self.objective.seconds(row.score)))
         return Belief(mean, sigma)
 
 
-def posterior(history: History, context: Context, slo: Slo, embedding: Embedding) -> Posterior:
+def posterior(history: History, context: Context, slo: Slo, cpus: float) -> Posterior:
     """Beliefs under the load ``context``; the history must not be empty."""
     here = history.cluster(context)
     objective = Objective.over(slo, _least_tail(here, slo))
-    return Posterior(embedding, context, objective, _rows(history, context, here, objective))
+    return Posterior(cpus, context, objective, _rows(history, context, here, objective))
 
 
 def _least_tail(here: Cluster | None, slo: Slo) -> float | None:
@@ -165,11 +208,20 @@ def _rows(history: History, context: Context, here: Cluster | None, objective: O
     return own + [_row(trial, cluster, objective, here=False) for cluster, trial in elsewhere[: MAX_ROWS - len(own)]]
 
 
+def _reach(best: Row) -> float:
+    """How large batches grow under the best configuration known; infinite where its limit holds them back."""
+    config, large = best.trial.config, best.trial.measurements[-1].large_batch
+    if large is None or not config.enable_batching or large >= REACHED * config.max_batch_size:
+        return math.inf
+    return max(large, 1.0)
+
+
 def _row(trial: Trial, cluster: Cluster, objective: Objective, *, here: bool) -> Row:
     weights, values = [], []
     for measurement in trial.measurements:
         score = objective.score(measurement)
-        weights.append(0.5 ** ((cluster.ticks - 1 - measurement.tick) / HALF_LIFE) / score.sigma**2)
+        age = (cluster.ticks - 1 - measurement.tick) / HALF_LIFE
+        weights.append(max(0.5**age, LEAST_WEIGHT) / score.sigma**2)
         values.append(score.value)
     total = sum(weights)
     mean = sum(w * v for w, v in zip(weights, values, strict=True)) / total

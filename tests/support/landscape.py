@@ -29,6 +29,8 @@ from service.domain.workload import Workload
 
 #: As the embedded server's fine histogram: 100 µs · 1.1^i up to a minute.
 BOUNDS = exponential_bounds(1e-4, 1.1, 141)
+#: TensorFlow Serving's buckets for batch sizes.
+BATCH_BOUNDS = exponential_bounds(1, 2, 14)
 #: Requests that may run at once with batching off, for each processor.
 UNBATCHED_PER_CPU = 4
 
@@ -76,7 +78,7 @@ class Landscape:
 
     def latencies(self, config: ServingConfig, workload: Workload, round_: int = 0) -> NDArray[np.float64]:
         """Latencies in seconds, NaN for refused requests, shape (requests,); without the noise."""
-        return _simulate(replace(self, noise=0.0), config, workload, round_)
+        return _simulate(replace(self, noise=0.0), config, workload, round_)[0]
 
     def tail(self, config: ServingConfig, workload: Workload, percentile: float = 0.99, rounds: int = 1) -> float:
         """The percentile over several windows without noise; refused requests count as the slowest. Seconds."""
@@ -87,7 +89,7 @@ class Landscape:
         self, config: ServingConfig, workload: Workload, rng: np.random.Generator, started_at: float = 0.0
     ) -> Window:
         """One noisy window under ``config``; arrivals and noise differ from call to call by ``rng``."""
-        values = self.latencies(config, workload, int(rng.integers(8)))
+        values, batches = _simulate(replace(self, noise=0.0), config, workload, int(rng.integers(8)))
         served = values[~np.isnan(values)] * float(np.exp(self.noise * rng.standard_normal()))
         measured = workload.rate_per_second * float(np.exp(0.02 * rng.standard_normal()))
         return Window(
@@ -97,6 +99,7 @@ class Landscape:
             workload=replace(workload, rate_per_second=measured),
             succeeded=len(served),
             rejected=len(values) - len(served),
+            batch_size=Histogram.of(batches, BATCH_BOUNDS) if config.enable_batching else None,
         )
 
 
@@ -126,7 +129,10 @@ def _machine(model: Model, config: ServingConfig, cpus: int) -> _Machine:
 
 
 @lru_cache(maxsize=50_000)
-def _simulate(landscape: Landscape, config: ServingConfig, workload: Workload, round_: int) -> NDArray[np.float64]:
+def _simulate(
+    landscape: Landscape, config: ServingConfig, workload: Workload, round_: int
+) -> tuple[NDArray[np.float64], tuple[float, ...]]:
+    """Latencies, NaN for refused requests, and the examples of each executed batch."""
     arrivals = _arrivals(landscape, workload, round_)
     machine = _machine(landscape.model, config, landscape.cpus)
     model = landscape.model
@@ -144,6 +150,7 @@ def _simulate(landscape: Landscape, config: ServingConfig, workload: Workload, r
     running: list[tuple[float, int, tuple[int, ...]]] = []  # (virtual finish, order, requests) of batches in execution
     now = virtual = 0.0  # virtual time: work that each batch in execution has received since the start
     following = order = 0
+    sizes = []
     while following < total or head < len(queue) or running:
         waiting = len(queue) - head
         start = np.inf
@@ -165,9 +172,10 @@ def _simulate(landscape: Landscape, config: ServingConfig, workload: Workload, r
         else:
             batch = tuple(queue[head : head + largest])
             head += len(batch)
+            sizes.append(len(batch) * examples)
             heapq.heappush(running, (virtual + work[len(batch)], order, batch))
             order += 1
-    return finished - arrivals
+    return finished - arrivals, tuple(sizes)
 
 
 @lru_cache(maxsize=256)
