@@ -17,6 +17,10 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
+#: Seconds for which a thread may keep Python's lock from others that want it. With the default of 5 ms a batch that is
+#: done may wait as long as it took to compute until the busy event loop lets its thread go on.
+SWITCH_INTERVAL_SECONDS = 0.0005
+
 
 def run(argv: Sequence[str]) -> int:
     """Run the model server until it is told to stop.
@@ -37,6 +41,7 @@ def run(argv: Sequence[str]) -> int:
         return _complain(error.message, EXIT_USAGE)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     import uvloop
 
     with _quiet_stderr():
