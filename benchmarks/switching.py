@@ -1,0 +1,232 @@
+"""What a change of configuration costs the clients, knob by knob, under open-loop load.
+
+``python -m benchmarks.switching``; benchmarks/README.md explains what is measured and how to read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvloop
+
+from benchmarks.open_loop import MAX_IN_FLIGHT, OpenLoop, Requests
+from benchmarks.processes import export
+from benchmarks.progress import Progress
+from benchmarks.report import machine, publish
+from benchmarks.servers import Node, StartNode, batching_on, embedded
+from benchmarks.statistics import quantile
+from benchmarks.summary import HEAVY_MODEL
+from benchmarks.switches import Switch, by_knob, observe, table, targets
+from benchmarks.tables import Table
+from models.zoo import ZOO
+from service.cli.demo.processes import ChildFailedError
+from service.domain.errors import BackendError
+from service.domain.serving_config import ServingConfig
+from service.loadgen.closed_loop import run_closed_loop
+from service.loadgen.payloads import RequestSpec
+from service.loadgen.prepare import prepared
+from service.loadgen.target import parse_target
+
+#: Share of the slowest configuration's capacity that is offered.
+LOAD = 0.5
+_CAPACITY_CLIENTS = 32
+_TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user chose; see :func:`parse`."""
+
+    model: str
+    rate: float | None
+    switches: int
+    interval: float
+    capacity_seconds: float
+    models_dir: Path | None
+    out: Path | None
+    markdown: bool
+    seed: int
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Read the command line; exits with a message for a wrong one."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.switching", description=__doc__)
+    add = parser.add_argument
+    add("--model", choices=list(ZOO), default=HEAVY_MODEL, metavar="NAME")
+    add("--rate", default="auto", help="requests a second; auto: half of what the slowest configuration takes")
+    add("--switches", type=int, default=42, help="in all, there and back, the knobs in turn (42: six of each)")
+    add("--interval", type=float, default=2.0, help="seconds from the end of a switch to the next")
+    add("--capacity-seconds", type=float, default=1.5, help="for the capacity of each configuration, with --rate auto")
+    add("--models-dir", type=Path, metavar="DIR", help="folder of exported models; what is missing is exported there")
+    add("--out", type=Path, metavar="DIR", help="write switching.json, switching.md and every request as .npz there")
+    add("--markdown", action="store_true", help="print Markdown, as it can be pasted into the documentation")
+    add("--seed", type=int, default=0, help="of arrivals, order and intervals")
+    given = parser.parse_args(argv)
+    try:
+        rate = None if given.rate == "auto" else float(given.rate)
+    except ValueError:
+        parser.error(f"--rate is a number or auto, not {given.rate!r}")
+    if given.switches < 1 or given.interval <= 0 or given.capacity_seconds <= 0 or (rate is not None and not rate > 0):
+        parser.error("--switches is at least 1; --interval, --capacity-seconds and --rate are above 0")
+    return Options(
+        model=given.model,
+        rate=rate,
+        switches=given.switches,
+        interval=given.interval,
+        capacity_seconds=given.capacity_seconds,
+        models_dir=given.models_dir,
+        out=given.out,
+        markdown=given.markdown,
+        seed=given.seed,
+    )
+
+
+def variants(base: ServingConfig, cpus: int) -> dict[str, ServingConfig]:
+    """For each knob the configuration that differs from ``base`` in it alone."""
+    return {
+        "max_batch_size": base.with_values(max_batch_size=8),
+        "batch_timeout_micros": base.with_values(batch_timeout_micros=1000),
+        "num_batch_threads": base.with_values(num_batch_threads=base.num_batch_threads + cpus),
+        "enable_batching": base.with_values(enable_batching=False),
+        "tensorflow_intra_op_parallelism": base.with_values(tensorflow_intra_op_parallelism=max(2, cpus)),
+        "tensorflow_inter_op_parallelism": base.with_values(tensorflow_inter_op_parallelism=1),
+        "instances": base.with_values(instances=2),
+    }
+
+
+def sequence(base: ServingConfig, changed: dict[str, ServingConfig], seed: int) -> Iterator[tuple[str, ServingConfig]]:
+    """Endless (knob, configuration to put): each knob there and back, all in turn, each turn in another order."""
+    order, shuffle = list(changed), random.Random(seed)  # noqa: S311 — an order, not a secret
+    while True:
+        shuffle.shuffle(order)
+        for knob in order:
+            yield knob, changed[knob]
+            yield knob, base
+
+
+async def measure(options: Options, start: StartNode = embedded) -> None:
+    """Carry a run out and publish it.
+
+    Args:
+        options: What the user chose.
+        start: Starts the server.
+    """
+    described = machine()
+    with tempfile.TemporaryDirectory(prefix="regulus-bench-", ignore_cleanup_errors=True) as scratch:
+        folder = Path(scratch)
+        models_dir = options.models_dir or folder / "models"
+        await export(options.model, models_dir, folder)
+        async with start(options.model, models_dir, folder) as node:
+            rate, requests, switches = await _switch_under_load(node, options, int(described["cpus"]))
+    observed = observe(requests, switches)
+    results = by_knob(observed, np.random.default_rng(options.seed))
+    failed = int((~requests.good).sum())
+    wanted = targets(results, failed)
+    lag = requests.sent - requests.intended
+    document: dict[str, Any] = {
+        "benchmark": "switching",
+        "started_at": time.time(),
+        "machine": described,
+        "model": options.model,
+        "seed": options.seed,
+        "rate_per_second": rate,
+        "requests": len(requests.intended),
+        "failed": failed,
+        "client_lag_p99": quantile(lag[~np.isnan(lag)], 0.99),
+        "knobs": [result.to_dict() for result in results],
+        "switches": [one.to_dict() for one in observed],
+        "targets": wanted,
+    }
+    verdicts = [[name, "yes" if held else "no"] for name, held in wanted.items()]
+    tables = [table(options.model, rate, results, failed), Table("Targets", ["target", "met"], verdicts)]
+    publish("switching", document, tables, out=options.out, markdown=options.markdown)
+    if options.out is not None:
+        np.savez_compressed(
+            options.out / "switching_requests.npz",
+            intended=requests.intended,
+            sent=requests.sent,
+            answered=requests.answered,
+            outcome=np.array(requests.outcome),
+        )
+
+
+async def _switch_under_load(node: Node, options: Options, cpus: int) -> tuple[float, Requests, list[Switch]]:
+    """The offered rate, every request, and every switch."""
+    base = batching_on(cpus)
+    changed = variants(base, cpus)
+    rate = options.rate or LOAD * await _least_capacity(node, options, [base, *changed.values()])
+    await node.put(base)
+    rng = np.random.default_rng(options.seed)
+    ready = prepared(
+        parse_target(node.grpc),
+        RequestSpec(model=options.model),
+        rng,
+        timeout=_TIMEOUT_SECONDS,
+        connections=4,
+        max_inflight=MAX_IN_FLIGHT,
+    )
+    switches: list[Switch] = []
+    progress = Progress(options.switches)
+    async with ready as (transport, pool):
+        load = OpenLoop(transport, pool, rate, rng)
+        load.start()
+        current, steps = base, sequence(base, changed, options.seed)
+        for _ in range(options.switches):
+            knob, config = next(steps)
+            progress.begin(f"{knob} under {rate:.0f} requests/s")
+            await asyncio.sleep(options.interval)
+            sent = time.monotonic()
+            await node.put(config)
+            switches.append(Switch(knob, current.describe(), config.describe(), sent, time.monotonic()))
+            current = config
+            progress.done()
+        await asyncio.sleep(options.interval)
+        requests = await load.finish()
+    progress.close()
+    return rate, requests, switches
+
+
+async def _least_capacity(node: Node, options: Options, configs: Sequence[ServingConfig]) -> float:
+    """What the slowest of the configurations takes, requests a second."""
+    progress = Progress(len(configs))
+    rates = []
+    for config in configs:
+        progress.begin(f"capacity with {config.describe()}")
+        await node.put(config)
+        report = await run_closed_loop(
+            node.grpc,
+            RequestSpec(model=options.model),
+            concurrency=_CAPACITY_CLIENTS,
+            duration=options.capacity_seconds,
+        )
+        rates.append(report.throughput)
+        progress.done()
+    progress.close()
+    return min(rates)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status."""
+    options = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        uvloop.run(measure(options))
+    except (ChildFailedError, BackendError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
