@@ -165,6 +165,8 @@ def test_with_splitting_the_request_limit_joins_the_allowed_sizes() -> None:
         "max_execution_batch_size { value: 16 } allowed_batch_sizes: [4, 16]"
     )
     assert (parameters.max_batch_size, parameters.max_execution_batch_size) == (64, 16)
+    assert parameters.split_size == 16
+    assert parse_batching_parameters("max_batch_size { value: 64 }").split_size == 0
     config = per_model_config(ServingConfig(enable_batching=True), parameters)
     assert (config.max_batch_size, config.allowed_batch_sizes) == (64, (4, 16, 64))
     assert parameters == replace(parameters, allowed_batch_sizes=(4, 16))
