@@ -19,6 +19,9 @@ from service.domain.slo import Slo
 #: The span of the switch budget, seconds.
 BUDGET_SECONDS = 3600.0
 
+#: Times ``window_seconds`` for which a policy that knew of nothing better is left alone.
+WINDOWS_BETWEEN_QUESTIONS = 2.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
@@ -36,6 +39,21 @@ class Quarantine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A closed gate.
+
+    Attributes:
+        reason: Why.
+        explanation: Why, as a sentence.
+        final: Whether no other choice could pass; else the policy is asked for its best known one.
+    """
+
+    reason: Reason
+    explanation: str
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """All that the guardrails may look at. Times are monotonic seconds.
 
@@ -50,7 +68,8 @@ class Situation:
         first_violation: Whether the window before, under the same configuration and load, met the objective.
         within_bounds: Whether the incumbent is one that the owner's bounds and pins allow.
         switched_at: When the configuration last changed; None: not since this service looks on.
-        asked_at: When the policy was last asked; None: not since then.
+        asked_at: When the policy was last asked in vain; None: not since the last order.
+        answer: Why it was in vain; None as above.
         chosen_by_user: Whether a person put the incumbent in force.
         switches: Moments of the switches that still count against the budget.
         quarantine: Configurations not to be tried.
@@ -67,6 +86,7 @@ class Situation:
     within_bounds: bool = True
     switched_at: float | None = None
     asked_at: float | None = None
+    answer: Block | None = None
     chosen_by_user: bool = False
     switches: tuple[float, ...] = ()
     quarantine: Mapping[ServingConfig, Quarantine] = field(default_factory=dict)
@@ -80,21 +100,6 @@ class Situation:
     def may_explore(self) -> bool:
         """Whether something unknown may be tried: not with the last switches of the budget."""
         return self.mode is not Mode.AUTO or self.switches_left > self.settings.reserved_switches
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """A closed gate.
-
-    Attributes:
-        reason: Why.
-        explanation: Why, as a sentence.
-        final: Whether no other choice could pass; else the policy is asked for its best known one.
-    """
-
-    reason: Reason
-    explanation: str
-    final: bool = True
 
 
 Gate = Callable[[Situation], Block | None]
@@ -139,6 +144,19 @@ def dwelt_long_enough(situation: Situation) -> Block | None:
         why = "the last recommendation stands"
     left = dwell - (situation.now - started)
     return Block(reason=Reason.DWELL, explanation=f"{why}; no other is looked for within {left:.0f} s")
+
+
+def not_asked_in_vain(situation: Situation) -> Block | None:
+    """Closed, for the reason found then, for some windows after a question that led to nothing, under the same load.
+
+    An objective that cannot be met must not keep the policy thinking with every window: the processor time it takes
+    may be the very time that the server lacks.
+    """
+    asked_at = situation.asked_at
+    if asked_at is None or situation.load_changed:
+        return None
+    pause = WINDOWS_BETWEEN_QUESTIONS * situation.settings.window_seconds
+    return situation.answer if situation.now - asked_at < pause else None
 
 
 def violation_lasts(situation: Situation) -> Block | None:
@@ -245,6 +263,7 @@ GATES_BEFORE_ASKING: tuple[Gate, ...] = (
     mode_allows_choosing,
     violation_lasts,
     dwelt_long_enough,
+    not_asked_in_vain,
     switch_budget_left,
 )
 GATES_ON_THE_CHOICE: tuple[ChoiceGate, ...] = (

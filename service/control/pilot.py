@@ -144,7 +144,6 @@ class Pilot:
             return False
         while self._track.untaught:
             await self._learner.learn_failure(judgement.window, self._track.untaught.pop())
-        self._track.asked_at = situation.now
         for explore in (True, False) if situation.may_explore else (False,):
             choice = await self._ask(judgement, incumbent, slo, explore=explore)
             # Looked at anew: while the policy was thinking, a person may have changed the mode.
@@ -152,6 +151,7 @@ class Pilot:
             block, inputs["gates"] = check_choice(situation, choice)
             if block is None or block.final:
                 break
+        self._track.asked_at, self._track.answer = (situation.now, block) if block else (None, None)
         why = f"{judgement.describe(slo)}; {choice.explanation}"
         reason = _reason(situation, choice)
         if block is not None and block.reason is Reason.MODE_RECOMMEND:
@@ -196,6 +196,7 @@ class Pilot:
             within_bounds=self._learner.admits(incumbent),
             switched_at=track.switched_at,
             asked_at=track.asked_at,
+            answer=track.answer,
             chosen_by_user=track.chosen_by_user,
             switches=tuple(track.switches),
             quarantine=dict(track.quarantine),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from service.control.guardrails import BUDGET_SECONDS, Quarantine
+from service.control.guardrails import BUDGET_SECONDS, Block, Quarantine
 from service.control.judge import Judgement
 from service.control.probation import Probation
 from service.domain.decision import Mode, Recommendation
@@ -25,7 +25,8 @@ class Track:
         judged: The last judgement, perhaps of the configuration before.
         probation: The switch that is not verified yet.
         switched_at: When the configuration last changed.
-        asked_at: When the policy was last asked.
+        asked_at: When the policy was last asked and nothing was ordered; None: not since the last order.
+        answer: Why nothing was ordered then.
         chosen_by_user: Whether a person chose what is in force.
         recommendation: What the policy said last.
         switches: Moments of the switches of the last hour, oldest first.
@@ -41,6 +42,7 @@ class Track:
     probation: Probation | None = None
     switched_at: float | None = None
     asked_at: float | None = None
+    answer: Block | None = None
     chosen_by_user: bool = False
     recommendation: Recommendation | None = None
     switches: list[float] = field(default_factory=list)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.control.guardrails import BUDGET_SECONDS, Quarantine, Situation, before_asking, check_choice
+from service.control.guardrails import BUDGET_SECONDS, Block, Quarantine, Situation, before_asking, check_choice
 from service.control.judge import Judgement
 from service.control.settings import LoopSettings
 from service.domain.decision import Intent, Mode, Reason, Recommendation
@@ -74,7 +74,7 @@ class TestBeforeAsking:
         assert reason_before(mode=mode, judgement=MET) is None
 
     def test_while_violated_one_window_is_dwell_enough(self):
-        assert reason_before(switched_at=9_995.0, asked_at=9_995.0) is None
+        assert reason_before(switched_at=9_995.0) is None
 
     def test_while_met_the_dwell_counts_from_the_switch(self):
         assert reason_before(judgement=MET, switched_at=9_971.0) is Reason.DWELL
@@ -94,6 +94,12 @@ class TestBeforeAsking:
 
     def test_recommending_has_no_hurry_even_while_violated(self):
         assert reason_before(mode=Mode.RECOMMEND, asked_at=9_971.0) is Reason.DWELL
+
+    def test_a_policy_that_knew_nothing_better_is_left_alone_for_a_while(self):
+        answer = Block(reason=Reason.INFEASIBLE, explanation="the node cannot run it")
+        assert before_asking(situation(asked_at=9_990.1, answer=answer)) == answer
+        assert reason_before(asked_at=9_990.0, answer=answer) is None
+        assert reason_before(asked_at=9_999.0, answer=answer, load_changed=True) is None
 
     def test_a_violation_out_of_the_blue_must_last(self):
         assert reason_before(first_violation=True) is Reason.DWELL

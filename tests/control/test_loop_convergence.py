@@ -42,9 +42,9 @@ async def test_once_the_objective_is_met_it_settles(world):
     world.add(SimulatedNode(world.clock, batching_helps))
     await world.start()
     await world.until(lambda: world.status().verdict is SloVerdict.MET, within=60)
-    await world.run_for(300)
+    await world.run_for(120)
     switches = len(world.decisions(Action.APPLY))
-    await world.run_for(600)
+    await world.run_for(200)
     assert len(world.decisions(Action.APPLY)) <= switches + 1
     assert world.status().verdict is SloVerdict.MET
     assert world.status().hold_reason in (Reason.INCUMBENT_BEST, Reason.DWELL)

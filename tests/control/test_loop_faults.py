@@ -185,8 +185,10 @@ async def test_a_server_that_started_anew_is_brought_back(world):
     assert "started anew" in noted[0].explanation
 
 
-async def test_a_window_is_not_held_against_a_configuration_that_was_changed_meanwhile(world):
+@pytest.mark.parametrize("tells_generation", [True, False])
+async def test_a_window_is_not_held_against_a_configuration_that_was_changed_meanwhile(world, tells_generation):
     node = world.add(SimulatedNode(world.clock, only_good, config=GOOD))
+    node.tells_generation = tells_generation
     policy = ScriptedPolicy(stay)
     await world.start(policy=policy, agent_read_interval_seconds=600)
     await world.run_for(4)

@@ -85,6 +85,8 @@ class SimulatedNode:
         self.backlog_seconds = 0.0
         """Latency added to all requests; shrinks by ``drained_per_second``."""
         self.drained_per_second = 1.0
+        self.tells_generation = True
+        """Whether the metrics page has the generation; TensorFlow Serving's own has not."""
         self.loss = 0.0
         """Share of requests that are refused."""
         self._rate = rate
@@ -213,7 +215,7 @@ class SimulatedNode:
                 f"{gaps}_{moment}{{{model}}} {value!r}"
                 for moment, value in zip(("count", "sum", "sum_of_squares"), self._gaps, strict=True)
             ),
-            f"regulus_modelserver_generation {self.generation}",
+            *([f"regulus_modelserver_generation {self.generation}"] if self.tells_generation else []),
         ]
         return "\n".join(lines) + "\n"
 
