@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import uvloop
 
 from benchmarks import contenders, profiling
@@ -31,8 +32,10 @@ from benchmarks.summary import HEAVY_MODEL, LIGHT_MODEL, TARGET_CONCURRENCY, Sum
 from benchmarks.tables import Table
 from models.zoo import ZOO
 from service.cli.demo.processes import ChildFailedError
+from service.domain.errors import RegulusError
 from service.loadgen.closed_loop import run_closed_loop
 from service.loadgen.payloads import RequestSpec
+from service.loadgen.target import TargetError
 
 #: Ways to ask the embedded server; see ``contenders.regulus``.
 _REGULUS_WAYS = 5
@@ -202,13 +205,14 @@ class Run:
     async def _peer(self, name: str, setting: Setting, recording: Recording) -> None:
         """A peer that does not run is reported, and the benchmark goes on without it."""
         assert self._options.peers_python is not None
+        before = len(self.samples)
         try:
             async with contenders.peer(name, self._options.peers_python, setting, recording) as cells:
                 await self._measure(setting, cells)
-        except ChildFailedError as error:
+        except (ChildFailedError, TargetError, httpx.HTTPError) as error:
             self.problems[f"{name}, {setting.model}, round {setting.round}"] = str(error)
             self._progress.say(f"{name} is left out of this round: {error}")
-            self._progress.done(len(setting.concurrencies))
+            self._progress.done(len(setting.concurrencies) - (len(self.samples) - before))
 
     async def _measure(self, setting: Setting, cells: list[Cell]) -> None:
         self._random.shuffle(cells)
@@ -221,30 +225,36 @@ class Run:
     async def _profile(self) -> None:
         """Watch the server at work, outside all measurements: being watched slows it down."""
         options = self._options
+        beside = [Path(sys.executable), *([options.peers_python] if options.peers_python else [])]
         try:
-            beside = [Path(sys.executable), *([options.peers_python] if options.peers_python else [])]
             py_spy = profiling.find_py_spy(beside)
             for model in options.models:
                 self._progress.say(f"Profiling {model}")
-                self.profiles.append(await self._profile_model(py_spy, model))
+                self.profiles += await self._profile_model(py_spy, model)
         except profiling.ProfilerError as error:
             self.problems["profile"] = str(error)
             self._progress.say(str(error))
 
-    async def _profile_model(self, py_spy: Path, model: str) -> Table:
+    async def _profile_model(self, py_spy: Path, model: str) -> list[Table]:
+        """Where the time goes; without py-spy first, then with it."""
         seconds = max(2.0, self._options.seconds)
         async with embedded(model, self._models_dir, self._folder) as node:
             await node.put(batching_on(self._cpus))
             load = asyncio.create_task(
                 run_closed_loop(
-                    node.grpc, RequestSpec(model=model), concurrency=TARGET_CONCURRENCY, duration=seconds + 2
+                    node.grpc, RequestSpec(model=model), concurrency=TARGET_CONCURRENCY, duration=2 * seconds + 2
                 )
             )
             try:
+                await asyncio.sleep(1.0)
+                before, started = profiling.thread_seconds(node.pid), time.monotonic()
+                await asyncio.sleep(seconds)
+                after, passed = profiling.thread_seconds(node.pid), time.monotonic() - started
                 stacks = await profiling.record(py_spy, node.pid, seconds, self._folder / "profile.txt")
             finally:
                 await load
-        return profiling.profile_table(model, stacks)
+        used = {kind: cpu - before.get(kind, 0.0) for kind, cpu in after.items()}
+        return [profiling.thread_table(model, used, passed), profiling.profile_table(model, stacks)]
 
 
 async def measure(options: Options) -> None:
@@ -264,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if argv is None else argv)
     try:
         uvloop.run(measure(options))
-    except ChildFailedError as error:
+    except (ChildFailedError, RegulusError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

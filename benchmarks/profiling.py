@@ -1,11 +1,18 @@
-"""Where the server's time goes: py-spy on its process while clients load it, read into shares by function."""
+"""Where the server's time goes: processor time by kind of thread, and which functions hold Python's lock.
+
+The kernel counts the first for nothing. The second comes from py-spy, which looks at the process while clients load it.
+Samples of all threads would mislead: a thread that waits for a processor or in C++ looks busy. But only one thread at a
+time holds the lock, and what holds it is what keeps the others from Python.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.tables import Table
@@ -43,7 +50,8 @@ async def record(py_spy: Path, pid: int, seconds: float, out: Path) -> dict[str,
     Raises:
         ProfilerError: py-spy failed; the message holds what it says.
     """
-    options = ["--pid", str(pid), "--duration", str(max(1, round(seconds))), "--rate", str(_RATE), "--format", "raw"]
+    options = ["--pid", str(pid), "--duration", str(max(1, round(seconds))), "--rate", str(_RATE)]
+    options += ["--gil", "--format", "raw"]
     process = await asyncio.create_subprocess_exec(
         str(py_spy),
         "record",
@@ -98,8 +106,54 @@ def _function(frame: str) -> str:
     return f"{name} ({place.rstrip(')').partition(':')[0]})" if separator else frame
 
 
+def thread_seconds(pid: int) -> dict[str, float]:
+    """Processor seconds that each kind of thread has used so far; Linux alone, empty elsewhere."""
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    used: Counter[str] = Counter()
+    for folder in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(OSError):  # The thread has ended.
+            name, ticks = read_stat((folder / "stat").read_text())
+            used[_kind(name, is_main=int(folder.name) == pid)] += ticks
+    return {kind: ticks * tick for kind, ticks in used.items()}
+
+
+def read_stat(text: str) -> tuple[str, int]:
+    """Name of a thread and clock ticks it has used, user and system, from its ``stat`` (proc_pid_stat(5))."""
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    values = rest.split()
+    return name, int(values[11]) + int(values[12])
+
+
+def _kind(name: str, *, is_main: bool) -> str:
+    if is_main:
+        return "event loop: gRPC in Python, messages, batching"
+    if name.startswith("tf_"):
+        return "TensorFlow's pools: the model"
+    return "other Python threads: session calls, gRPC polling" if name.startswith("python") else "gRPC's own threads"
+
+
+def thread_table(model: str, used: Mapping[str, float], seconds: float) -> Table:
+    """Processor time by kind of thread.
+
+    Args:
+        model: Name of the model.
+        used: Processor seconds by kind.
+        seconds: In how much time.
+    """
+    total = sum(used.values()) or 1.0
+    rows = [
+        [kind, f"{cpu / seconds:.2f}", f"{cpu / total:.0%}"]
+        for kind, cpu in sorted(used.items(), key=lambda item: -item[1])
+    ]
+    note = f"{total / seconds:.2f} processors in all, {seconds:.0f} s, no profiler."
+    return Table(f"{model}: the server's processor time", ["threads", "processors", "share"], rows, note)
+
+
 def profile_table(model: str, stacks: dict[str, int]) -> Table:
-    """The functions that took most."""
+    """The functions that held the lock most."""
     rows = [[name, f"{own:.1%}", f"{anywhere:.1%}"] for name, own, anywhere in shares(stacks)[:TOP]]
-    note = "Threads at work alone; time inside C++ counts for the Python function that called it."
-    return Table(f"{model}: where the server's time goes", ["function", "itself", "with callees"], rows, note)
+    note = (
+        f"{sum(stacks.values())} samples. C++ counts for the Python function that called it: the event loop's own C++ "
+        "and gRPC's, which it runs, for Runner.run."
+    )
+    return Table(f"{model}: who holds Python's lock", ["function", "itself", "with callees"], rows, note)

@@ -30,7 +30,7 @@ from benchmarks.switches import Switch, by_knob, observe, table, targets
 from benchmarks.tables import Table
 from models.zoo import ZOO
 from service.cli.demo.processes import ChildFailedError
-from service.domain.errors import BackendError
+from service.domain.errors import RegulusError
 from service.domain.serving_config import ServingConfig
 from service.loadgen.closed_loop import run_closed_loop
 from service.loadgen.payloads import RequestSpec
@@ -64,7 +64,7 @@ def parse(argv: Sequence[str]) -> Options:
     add = parser.add_argument
     add("--model", choices=list(ZOO), default=HEAVY_MODEL, metavar="NAME")
     add("--rate", default="auto", help="requests a second; auto: half of what the slowest configuration takes")
-    add("--switches", type=int, default=42, help="in all, there and back, the knobs in turn (42: six of each)")
+    add("--switches", type=int, default=42, help="in all, each knob there and back in turn (42: six of each)")
     add("--interval", type=float, default=2.0, help="seconds from the end of a switch to the next")
     add("--capacity-seconds", type=float, default=1.5, help="for the capacity of each configuration, with --rate auto")
     add("--models-dir", type=Path, metavar="DIR", help="folder of exported models; what is missing is exported there")
@@ -220,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if argv is None else argv)
     try:
         uvloop.run(measure(options))
-    except (ChildFailedError, BackendError) as error:
+    except (ChildFailedError, RegulusError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

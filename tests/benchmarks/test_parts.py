@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +15,16 @@ import pytest
 from benchmarks.bare import BareCall, carry_out
 from benchmarks.open_loop import OpenLoop
 from benchmarks.peers.common import PeerSettings
-from benchmarks.profiling import ProfilerError, find_py_spy, profile_table, read_stacks, shares
+from benchmarks.profiling import (
+    ProfilerError,
+    find_py_spy,
+    profile_table,
+    read_stacks,
+    read_stat,
+    shares,
+    thread_seconds,
+    thread_table,
+)
 from benchmarks.recording import same_numbers
 from service.loadgen.payloads import RequestSpec
 from service.loadgen.prepare import prepared
@@ -61,6 +72,20 @@ def test_a_profile_adds_up_functions_whatever_line_they_were_at() -> None:
 
 def test_a_function_that_calls_itself_counts_once() -> None:
     assert shares(read_stacks(["f (a.py:1);f (a.py:1) 4"])) == [("f (a.py)", 1.0, 1.0)]
+
+
+def test_a_threads_ticks_are_found_whatever_its_name() -> None:
+    assert read_stat("7 (a) b(c) S 1 2 3 4 5 6 7 8 9 10 40 2 0 0 20") == ("a) b(c", 42)
+
+
+def test_processor_time_is_told_by_kind_of_thread() -> None:
+    before = time.process_time()
+    while time.process_time() < before + 0.1:  # Work that the kernel counts: ticks of 10 ms.
+        pass
+    used = thread_seconds(os.getpid())
+    assert 0.05 < sum(used.values()) < time.process_time() + 1.0
+    shown = thread_table("m", {"a": 1.0, "b": 3.0}, 2.0)
+    assert shown.rows == [["b", "1.50", "75%"], ["a", "0.50", "25%"]]
 
 
 def test_without_py_spy_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
