@@ -25,7 +25,7 @@ _LOOP = """\
 [loop]
 window_seconds = 3.0
 certainty_seconds = 3.0
-min_requests = 200
+min_requests = 240
 blanking_seconds = 0.5
 min_dwell_seconds = 10.0
 max_switches_per_hour = 600
