@@ -65,9 +65,9 @@ class Restart:
 class WindowBuilder:
     """Turns readings into windows, one model of one server each. Pure: no I/O. Not thread-safe.
 
-    The window grows with each reading, slides once it is long and full enough, and begins anew by itself when the
-    server restarted (a counter went down), its configuration generation changed, or readings were too far apart. A
-    missed reading or two does no harm: counters are cumulative.
+    The window grows with each reading, slides once it is long and full enough, forgets a load that has ended, and
+    begins anew by itself when the server restarted (a counter went down), its configuration generation changed, or
+    readings were too far apart. A missed reading or two does no harm: counters are cumulative.
 
     Args:
         settings: How long and how full a window must be.
@@ -106,6 +106,7 @@ class WindowBuilder:
             if gap > self._settings.max_gap_seconds:
                 self._begin_anew(f"no metrics for {gap:.1f} s")
         self._readings.append(reading)
+        self._forget_what_ended()
         self._slide()
 
     def restart(self, reason: str) -> None:
@@ -189,6 +190,22 @@ class WindowBuilder:
             if not (enough or too_long):
                 return
             self._readings.popleft()
+
+    def _forget_what_ended(self) -> None:
+        """When nothing has come for ``window_seconds``, what came before is another load, and over.
+
+        A load that is heavy enough to be judged (``min_requests`` in ``max_window_seconds``) has no such gaps.
+        """
+        last = self._readings[-1]
+        silent_from = 0
+        for index in range(len(self._readings) - 1, -1, -1):
+            reading = self._readings[index]
+            if reading.arrivals != last.arrivals or _judged_requests(reading, last) > 0:
+                break
+            silent_from = index
+        if last.monotonic - self._readings[silent_from].monotonic >= self._settings.window_seconds:
+            for _ in range(silent_from):
+                self._readings.popleft()
 
     def _begin_anew(self, reason: str) -> None:
         self._readings.clear()

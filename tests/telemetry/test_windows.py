@@ -131,6 +131,17 @@ def test_a_window_without_requests_says_so() -> None:
     assert bench.window.workload.rate_per_second == 0.0
 
 
+def test_a_load_that_ended_is_forgotten_once_nothing_has_come_for_a_windows_length() -> None:
+    bench = Bench()
+    bench.feed(counted(0.5 * k, OK=10 * min(k, 8)) for k in range(27))
+    assert bench.window.succeeded == 80
+    assert bench.window.workload.rate_per_second > 0
+
+    bench.feed(counted(0.5 * k, OK=80) for k in range(27, 29))
+    assert bench.window.quality is WindowQuality.NO_TRAFFIC
+    assert bench.window.succeeded == 0
+
+
 def test_a_server_that_never_served_has_no_traffic() -> None:
     bench = Bench()
     bench.feed(Reading(monotonic=0.5 * k, time=START, model="m") for k in range(21))

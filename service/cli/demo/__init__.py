@@ -45,7 +45,7 @@ def demo(
     ] = None,
     peak_rate: Annotated[
         float | None,
-        typer.Option(min=1.0, help="Highest rate, requests a second.  [default: 1.3 × what the default serves]"),
+        typer.Option(min=1.0, help="Highest rate, requests a second.  [default: 15 % over what the default serves]"),
     ] = None,
     grpc_port: Annotated[int, typer.Option(help="Model server, gRPC; 0 takes any free port, here and below.")] = 8500,
     rest_port: Annotated[int, typer.Option(help="Model server, REST and metrics.")] = 8501,
@@ -128,5 +128,6 @@ def _conclude(result: DemoReport, report: Path | None, console: Console) -> None
         scratch.replace(report)
         console.print(f"Written to {report}")
     if result.baseline.failed or result.regulus.failed:
-        console.print("[bold red]Requests failed; none should.[/]")
+        failed = f"{result.baseline.failed} on the default, {result.regulus.failed} with Regulus"
+        console.print(f"[bold red]Requests failed ({failed}); none should.[/]")
         raise typer.Exit(EXIT_FAILED)

@@ -31,12 +31,19 @@ from service.cli.demo.stack import Stack, model_server
 from service.cli.demo.view import DemoState
 from service.domain.decision import Mode
 from service.domain.slo import Slo
+from service.domain.window import WindowQuality
 from service.loadgen.closed_loop import ClosedLoopReport, run_closed_loop
 from service.loadgen.payloads import RequestSpec
 
-#: The schedule's peak over what the default configuration serves at most: beyond it by so much that it drowns at the
-#: peak, and near enough that it would do well at the schedule's lower steps.
-PEAK_OVER_DEFAULT_CAPACITY = 1.3
+#: The schedule's peak over what the default configuration serves at most: enough to drown it at the peak, while it
+#: would do well at the schedule's lower steps.
+PEAK_OVER_DEFAULT_CAPACITY = 1.15
+
+#: Requests that may pile up before the default at the peak: it shall be slow, not overflow its queue and refuse some.
+MAX_BACKLOG_REQUESTS = 1500
+
+#: Share of RRL's schedule that runs at its peak.
+_PEAK_SHARE = 500 / 3000
 
 #: The objective over the time of a lone request: users of a batching server grant it room to wait for company.
 SLO_OVER_LONE_LATENCY = 10.0
@@ -45,6 +52,7 @@ _SLO_STEP_SECONDS = 0.005
 _CALIBRATION_CLIENTS = 16
 _CALIBRATION_SECONDS = 4.0
 _POLL_SECONDS = 0.5
+_IDLE_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +111,8 @@ async def _compare(stack: Stack, options: DemoOptions, slo: Slo, peak: float, sh
     seconds = options.duration / 2
     before = DemoState("default configuration", slo, seconds)
     baseline = RunResult.of(await _load(stack, options, slo, peak, before, show), slo)
+    # What is in the window still belongs to the first run.
+    await _until_idle(stack)
     await stack.set_mode(Mode.AUTO)
     after = DemoState("Regulus steers", slo, seconds)
     if baseline.p99_seconds is not None:
@@ -156,12 +166,28 @@ async def _calibrate(stack: Stack, options: DemoOptions) -> tuple[Slo, float]:
         bound = math.ceil(lone.latency.summary().p50 * SLO_OVER_LONE_LATENCY / _SLO_STEP_SECONDS) * _SLO_STEP_SECONDS
     if peak is None:
         crowd = await _closed_loop(stack, _CALIBRATION_CLIENTS, _CALIBRATION_SECONDS)
-        peak = float(round(crowd.throughput * PEAK_OVER_DEFAULT_CAPACITY))
+        peak = float(round(peak_rate(crowd.throughput, options.duration / 2)))
     return Slo(round(bound, 6)), max(peak, 1.0)
+
+
+def peak_rate(capacity: float, seconds: float) -> float:
+    """The load's peak for a server that serves ``capacity`` requests a second, in a run of that many seconds."""
+    backlog_limit = MAX_BACKLOG_REQUESTS / (seconds * _PEAK_SHARE)
+    return min(capacity * PEAK_OVER_DEFAULT_CAPACITY, capacity + backlog_limit)
 
 
 async def _closed_loop(stack: Stack, clients: int, seconds: float) -> ClosedLoopReport:
     return await run_closed_loop(stack.target, RequestSpec(model=stack.model), concurrency=clients, duration=seconds)
+
+
+async def _until_idle(stack: Stack) -> None:
+    """Wait until the control service has seen that nothing arrives any more."""
+    async with asyncio.timeout(_IDLE_TIMEOUT_SECONDS):
+        while True:
+            window = (await stack.status()).get("window")
+            if window and window["quality"] == WindowQuality.NO_TRAFFIC:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _load(
