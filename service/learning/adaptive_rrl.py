@@ -9,8 +9,8 @@ objective is met only configurations predicted to meet it are tried.
 A suggestion, in order:
 
 1. The incumbent is outside the allowed bounds: move to the nearest allowed configuration.
-2. The best configuration measured under this load is known to be better, and the load has just come back or the
-   objective is violated while that one meets it: put it in force.
+2. The objective is violated and a configuration is known that meets it, or the load is one seen before that has just
+   come back: the best measured configuration, without trials.
 3. Nothing meets the objective yet: try the seed points, then what has the highest expected improvement in the region.
 4. Something meets it: try what has the highest expected improvement among the region's points and the seeds that are
    predicted to meet it, for as long as that improvement is worth a switch.
@@ -56,8 +56,8 @@ class Tuning:
     """
 
     switch_gain: float = 0.05
-    explore_gain: float = 0.005
-    stop_gain: float = 0.015
+    explore_gain: float = 0.015
+    stop_gain: float = 0.03
     stop_after: int = 6
     safety_sigmas: float = 0.5
     stale_sigma: float = 0.25
@@ -78,14 +78,20 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What one suggestion looks at."""
+    """What one suggestion looks at.
+
+    Attributes:
+        best: The best configuration measured under this load; where none of those meets the objective, under any load.
+        just_returned: Whether the load was seen before and has just come back.
+        tried: What was measured under this load.
+    """
 
     workload: Workload
     slo: Slo
     beliefs: Posterior
     incumbent: _Known
     best: _Known | None
-    just_arrived: bool
+    just_returned: bool
     tried: Mapping[ServingConfig, Row]
 
     @property
@@ -111,6 +117,7 @@ class AdaptiveRRL:
         self._tuning = tuning or Tuning()
         self._history = History()
         self._observed = 0
+        self._latest: tuple[tuple[int, Context, Slo], Posterior] | None = None
         self._configs = tuple(space)
         self._position = {config: i for i, config in enumerate(self._configs)}
         self._knobs = knobs(self._configs, space.cpus)
@@ -149,23 +156,36 @@ class AdaptiveRRL:
         if not len(self._history):
             return None
         context = Context.of(workload)
-        beliefs = posterior(self._history, context, slo, self._space.cpus)
-        known = [row.trial.config for row in beliefs.rows if row.trial.config in self._position]
-        belief = beliefs.belief([incumbent, *dict.fromkeys(known)])
-        candidates = [
-            _Known(config, float(m), float(s))
-            for config, m, s in zip([incumbent, *dict.fromkeys(known)], belief.mean, belief.sigma, strict=True)
+        beliefs = self._posterior(context, slo)
+        tried = {row.trial.config: row for row in beliefs.rows if row.here}
+        measured = [
+            config for config in dict.fromkeys(row.trial.config for row in beliefs.rows) if config in self._position
         ]
+        belief = beliefs.belief([incumbent, *measured])
+        asked, *known = (
+            _Known(config, float(mean), float(sigma))
+            for config, mean, sigma in zip([incumbent, *measured], belief.mean, belief.sigma, strict=True)
+        )
+        here = [one for one in known if one.config in tried]
+        if any(one.mean <= 0 for one in here):
+            known = here
         cluster = self._history.cluster(context)
         return _View(
             workload=workload,
             slo=slo,
             beliefs=beliefs,
-            incumbent=candidates[0],
-            best=min(candidates[1:], key=lambda known: known.mean + 0.5 * known.sigma, default=None),
-            just_arrived=cluster is None or cluster.just_arrived,
-            tried={row.trial.config: row for row in beliefs.rows if row.here},
+            incumbent=asked,
+            best=min(known, key=lambda one: one.mean + 0.5 * one.sigma, default=None),
+            just_returned=cluster is not None and cluster.just_returned,
+            tried=tried,
         )
+
+    def _posterior(self, context: Context, slo: Slo) -> Posterior:
+        """The posterior, computed once for as long as neither history nor question changes."""
+        key = (self._observed, context, slo)
+        if self._latest is None or self._latest[0] != key:
+            self._latest = key, posterior(self._history, context, slo, self._space.cpus)
+        return self._latest[1]
 
     # Steps of a suggestion, as numbered in the module's docstring
 
@@ -179,10 +199,13 @@ class AdaptiveRRL:
         return self._recommend(view, view.incumbent, intent, why)
 
     def _return_first(self, view: _View) -> bool:
+        """Whether this is no time for trials: the best known is the answer."""
         best, incumbent = view.best, view.incumbent
+        if view.just_returned and view.met:
+            return True
         if best is None or not incumbent.clearly_worse_than(best, self._tuning.switch_gain):
             return False
-        return view.met and (view.just_arrived or incumbent.mean > 0)
+        return view.met and incumbent.mean > 0
 
     def _trial(self, view: _View) -> Recommendation | None:
         best = view.best or view.incumbent
@@ -231,7 +254,10 @@ class AdaptiveRRL:
         if best is not None and incumbent.clearly_worse_than(best, self._tuning.switch_gain):
             why = f"{self._situation(view)}; {self._prospect(view, best)}"
             return self._recommend(view, best, Intent.EXPLOIT, why)
-        why = f"{self._situation(view)}; nothing known or near promises enough to be worth a switch"
+        hope = (
+            "promises enough to be worth a switch" if view.met else "is expected to meet the objective or come nearer"
+        )
+        why = f"{self._situation(view)}; nothing known or near {hope}"
         return self._recommend(view, incumbent, Intent.STAY, why)
 
     # Words

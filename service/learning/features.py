@@ -27,7 +27,7 @@ AUTO_STEPS = 0.25
 #: the medians of the prior of the kernel's length scales.
 LENGTH_SCALES: dict[str, float] = {
     "batch": 3.0,
-    "wait": 2.5,
+    "wait": 1.25,
     "slots": 1.5,
     "inter": 6.0,
     "intra": 1.5,
@@ -99,7 +99,7 @@ def features(knobs: Array, contexts: Array, least_tail: float, reach: float) -> 
     """
     contexts = np.broadcast_to(contexts, (len(knobs), 3))
     batch = np.log2(np.minimum(knobs[:, 0], reach))
-    wait = 2 * np.log2(1 + wait_seconds(knobs, contexts) / (0.25 * least_tail))
+    wait = np.log2(1 + 4 * wait_seconds(knobs, contexts) / least_tail)
     return np.column_stack([batch, wait, knobs[:, 2:], contexts])
 
 

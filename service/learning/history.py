@@ -72,18 +72,18 @@ class Cluster:
         centre: The context that founded it.
         trials: By configuration, the one measured last at the end.
         ticks: Windows seen so far.
-        arrived_tick: Number of the first window since the load last became this one.
+        returned_tick: Number of the first window since the load last came back; None while it has never been away.
     """
 
     centre: Context
     trials: dict[ServingConfig, Trial] = field(default_factory=dict)
     ticks: int = 0
-    arrived_tick: int = 0
+    returned_tick: int | None = None
 
     @property
-    def just_arrived(self) -> bool:
-        """Whether at most one window was seen since the load became this one."""
-        return self.ticks - self.arrived_tick <= 1
+    def just_returned(self) -> bool:
+        """Whether this load was seen before and its newest window is the first since it came back."""
+        return self.returned_tick is not None and self.ticks - self.returned_tick == 1
 
 
 class History:
@@ -119,7 +119,7 @@ class History:
                 del self._clusters[0]
         elif cluster is not self._clusters[-1]:
             self._clusters.remove(cluster)
-            cluster.arrived_tick = cluster.ticks
+            cluster.returned_tick = cluster.ticks
         if not self._clusters or self._clusters[-1] is not cluster:
             self._clusters.append(cluster)
         trial = cluster.trials.pop(config, None)

@@ -3,7 +3,12 @@
 A Gaussian process (scikit-optimize's) over (features of the configuration, features of the load):
 
     score(x, c) ~ GP(m(x, c), v · Matérn₅⸝₂ with a length scale for each feature)
-    m(x, c)     = level + ln(1 + ½ wait(x, c) / t)      t: the least tail known; wait: what the batch timeout may add
+    m(x, c)     = s + √v₀ + ln(1 + ½ w / t) + 0.4 |p| + 0.5 ln(load / present load)
+
+s is the least score known, t its tail, v₀ the median of v's prior, w how long a batch may wait to fill, p the pressure
+on the processors in factors of two. In words: what is unknown is expected to be worse than the best known by as much as
+configurations usually differ, and worse still where requests wait for company, where threads do not match processors,
+and where the load is heavier. The mean is a nudge for the first trials; a few windows overrule it.
 
 Each trial is one row: the mean of its windows, newer ones weighing more, with a variance from their intervals, their
 number and their age. Length scales and v are those of highest posterior density under log-normal priors, which keeps
@@ -12,7 +17,7 @@ depends on the history alone and not on what was asked before.
 
 Loads are ordered, and capacity with them: what broke the objective under an easier load will break it under a harder
 one, and what met it under a harder load will meet it under an easier one, but for the time batches wait to fill.
-The posterior is clipped to that.
+The posterior is clipped to that where the configuration was not measured under the present load itself.
 """
 
 from __future__ import annotations
@@ -39,9 +44,9 @@ from service.learning.objective import Objective
 Array = NDArray[np.float64]
 
 #: Trials in one posterior at most; a suggestion's time grows with its square.
-MAX_ROWS = 96
+MAX_ROWS = 80
 #: Trials of the present load among them that are kept for being good; the rest are the newest.
-KEPT_BEST = 32
+KEPT_BEST = 24
 #: Windows under the same load after which a window weighs half.
 HALF_LIFE = 24.0
 #: A window never weighs less than this: its error counts five times at most. What was terrible stays known as such.
@@ -58,6 +63,9 @@ REACHED = 0.7
 #: Expected cost of each factor of two between busy threads and processors: too few leave processors idle, too many get
 #: in each other's way (measured on two cores: intra-op 2 for 1 cost a factor of 1.3 to 1.7).
 MISFIT = 0.4
+#: Expected growth of a score with the logarithm of the rate of examples: what did well under a light load is not
+#: therefore expected to do as well under a heavier one. (One queue at half its capacity: 1; near idle: 0.)
+LOAD_SLOPE = 0.5
 #: Rows below which the priors' medians are used as they are.
 MIN_ROWS_TO_FIT = 5
 _FIT_ITERATIONS = 15
@@ -117,14 +125,13 @@ class Posterior:
         self.rows = tuple(rows)
         self._cpus = cpus
         self._context = context
-        least = min(row.score for row in rows)
+        contexts = np.array([row.trial.context.vector for row in rows])
+        scores = np.array([row.score for row in rows])
+        least = float((scores - self._load(contexts)).min())
         self._least_tail = max(objective.seconds(least), 1e-6)
         self._level = least + PRIOR_SIGMA
         self._reach = _reach(min(rows, key=lambda row: row.score))
-        inputs, offsets = self._inputs(
-            knobs((row.trial.config for row in rows), cpus), np.array([row.trial.context.vector for row in rows])
-        )
-        scores = np.array([row.score for row in rows])
+        inputs, offsets = self._inputs(knobs((row.trial.config for row in rows), cpus), contexts)
         alpha = np.array([row.sigma**2 for row in rows])
         self._gp = _fitted(inputs, scores - offsets - self._level, alpha)
 
@@ -168,13 +175,20 @@ class Posterior:
         """Inputs of the process, shape (n, 11), and its prior mean above the level, shape (n,)."""
         waiting = np.log1p(WAIT_SHARE * wait_seconds(own, contexts) / self._least_tail)
         misfit = MISFIT * np.abs(own[:, PRESSURE])
-        return features(own, contexts, self._least_tail, self._reach), waiting + misfit
+        return features(own, contexts, self._least_tail, self._reach), waiting + misfit + self._load(contexts)
+
+    def _load(self, contexts: Array) -> Array:
+        """What the difference of these loads from the present one is expected to add to scores, shape (n,) or ()."""
+        difference = contexts - self._context.vector
+        added: Array = LOAD_SLOPE * (difference[..., 0] + difference[..., 2])
+        return added
 
     def _clipped(self, configs: Sequence[ServingConfig], mean: Array, sigma: Array) -> Belief:
-        position = {config: i for i, config in enumerate(configs)}
+        measured_here = {row.trial.config for row in self.rows if row.here}
+        position = {config: i for i, config in enumerate(configs) if config not in measured_here}
         for row in self.rows:
             i = position.get(row.trial.config)
-            if i is None or row.here:
+            if i is None:
                 continue
             if row.score - row.sigma > 0 and self._context.harder_than(row.trial.context):
                 mean[i] = max(mean[i], row.score)
