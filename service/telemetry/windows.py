@@ -105,6 +105,9 @@ class WindowBuilder:
                 return
             if gap > self._settings.max_gap_seconds:
                 self._begin_anew(f"no metrics for {gap:.1f} s")
+        if self._silent() and reading.arrivals > self._readings[-1].arrivals:
+            # A load begins. The gap before its first request is no part of it: it would spoil the rate and the CV.
+            self._readings.clear()
         self._readings.append(reading)
         self._forget_what_ended()
         self._slide()
@@ -171,7 +174,7 @@ class WindowBuilder:
         requests = _judged_requests(readings[0], readings[-1])
         if readings[-1].monotonic - readings[0].monotonic < self._settings.window_seconds:
             return WindowQuality.TOO_SHORT
-        if readings[-1].arrivals == readings[0].arrivals and requests == 0:
+        if self._silent():
             return WindowQuality.NO_TRAFFIC
         if requests < self._settings.min_requests:
             return WindowQuality.TOO_FEW_REQUESTS
@@ -190,6 +193,17 @@ class WindowBuilder:
             if not (enough or too_long):
                 return
             self._readings.popleft()
+
+    def _silent(self) -> bool:
+        """Whether the whole window, long enough to tell, has seen nothing."""
+        if not self._readings:
+            return False
+        first, last = self._readings[0], self._readings[-1]
+        return (
+            last.monotonic - first.monotonic >= self._settings.window_seconds
+            and last.arrivals == first.arrivals
+            and _judged_requests(first, last) == 0
+        )
 
     def _forget_what_ended(self) -> None:
         """When nothing has come for ``window_seconds``, what came before is another load, and over.

@@ -142,6 +142,13 @@ def test_a_load_that_ended_is_forgotten_once_nothing_has_come_for_a_windows_leng
     assert bench.window.succeeded == 0
 
 
+def test_a_load_that_begins_after_silence_is_measured_without_the_silence() -> None:
+    bench = Bench()
+    bench.feed(counted(0.5 * k, OK=max(0, k - 30) * 50) for k in range(40))
+    assert bench.window.duration_seconds == 4.0
+    assert bench.window.workload.rate_per_second == 100.0
+
+
 def test_a_server_that_never_served_has_no_traffic() -> None:
     bench = Bench()
     bench.feed(Reading(monotonic=0.5 * k, time=START, model="m") for k in range(21))
@@ -290,15 +297,13 @@ def test_the_later_half_of_a_window_can_be_kept() -> None:
 
 
 def test_a_load_that_begins_after_long_idleness_is_seen_at_once() -> None:
-    """The window had grown to its limit; half of it would still be mostly idle."""
     arrivals = poisson_arrivals(np.random.default_rng(5), [(45.0, 0.0), (15.0, 200.0)])
     readings = readings_of(arrivals, arrivals + 0.005, every=0.5, until=60.0)
     bench = Bench()
     bench.feed(readings[:101])
-    assert bench.window.quality is WindowQuality.NOT_STATIONARY
-    bench.builder.rebase_to_recent()
-    assert bench.window.duration_seconds == 5.0
+    assert bench.window.duration_seconds == 4.5
     assert bench.window.workload.rate_per_second == pytest.approx(200, rel=0.15)
+    assert bench.window.workload.cv == pytest.approx(1.0, abs=0.15)
 
 
 def test_rebasing_nothing_is_no_error() -> None:
