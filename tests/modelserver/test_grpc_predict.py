@@ -132,8 +132,7 @@ def filtered(*aliases: str) -> predict_pb2.PredictRequest:
         (
             without("inputs"),
             "INVALID_ARGUMENT",
-            "input size does not match signature: 0!=1 len({}) != len({x}). Sent extra: {}. "
-            "Missing but required: {x}.",
+            "input size does not match signature: 0!=1 len({}) != len({x}). Sent extra: {}. Missing but required: {x}.",
         ),
         (
             predict_request(z=[1.0]),
