@@ -58,8 +58,8 @@ class Tuning:
     switch_gain: float = 0.05
     explore_gain: float = 0.015
     stop_gain: float = 0.03
-    stop_after: int = 6
-    safety_sigmas: float = 0.5
+    stop_after: int = 10
+    safety_sigmas: float = 1.0
     stale_sigma: float = 0.25
 
 
@@ -83,7 +83,8 @@ class _View:
     Attributes:
         best: The best configuration measured under this load; where none of those meets the objective, under any load.
         just_returned: Whether the load was seen before and has just come back.
-        tried: What was measured under this load.
+        tried: What was measured under this load, as far as the beliefs rest on it.
+        measured_here: All that is remembered as measured under this load.
     """
 
     workload: Workload
@@ -93,6 +94,7 @@ class _View:
     best: _Known | None
     just_returned: bool
     tried: Mapping[ServingConfig, Row]
+    measured_here: frozenset[ServingConfig]
 
     @property
     def met(self) -> bool:
@@ -178,6 +180,7 @@ class AdaptiveRRL:
             best=min(known, key=lambda one: one.mean + 0.5 * one.sigma, default=None),
             just_returned=cluster is not None and cluster.just_returned,
             tried=tried,
+            measured_here=frozenset(cluster.trials) if cluster is not None else frozenset(),
         )
 
     def _posterior(self, context: Context, slo: Slo) -> Posterior:
@@ -216,9 +219,9 @@ class AdaptiveRRL:
         order = sorted(view.tried.values(), key=lambda row: row.trial.first_tick)
         region = Region.after([row.score for row in order])
         inside = region.points(self._space, self._space.nearest(best.config), rng)
-        fresh = (config for config, row in view.tried.items() if row.sigma < self._tuning.stale_sigma)
-        tried = {self._position.get(config) for config in fresh}
-        candidates = np.array([i for i in dict.fromkeys([*inside.tolist(), *self._seeds]) if i not in tried])
+        stale = {config for config, row in view.tried.items() if row.sigma >= self._tuning.stale_sigma}
+        done = {self._position.get(config) for config in view.measured_here - stale}
+        candidates = np.array([i for i in dict.fromkeys([*inside.tolist(), *self._seeds]) if i not in done])
         if not len(candidates):
             return None
         belief = view.beliefs.belief([self._configs[i] for i in candidates], self._knobs[candidates])

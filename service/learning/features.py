@@ -5,8 +5,8 @@ alike look alike and share what was learnt:
 
 - A limit that is never reached is no limit: beyond ``reach``, the size that batches grow to, larger limits are equal.
 - A batch waits until it is full or its time is out, whichever comes first, and what matters is that wait against t.
-- Batches in execution need an inter-op thread each: the smaller of the two numbers counts.
-- What presses on the processors is the product: intra-op threads × batches in execution × instances.
+- What presses on the processors is a product: intra-op threads × batches in execution × instances, where batches in
+  execution need an inter-op thread each.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from service.domain.serving_config import ServingConfig
 
-#: A thread count of 0 lets TensorFlow count processors. It sees the host's, not the quota's, so it stands a little
+#: An intra-op count of 0 lets TensorFlow count processors. It sees the host's, not the quota's, so it stands a little
 #: above "as many as there are" (tensorflow/serving issues #340, #1998).
 AUTO_STEPS = 0.25
 
 #: Feature names in order, with the distance over which a configuration's behaviour is expected to change a good deal:
 #: the medians of the prior of the kernel's length scales.
 LENGTH_SCALES: dict[str, float] = {
-    "batch": 3.0,
-    "wait": 1.25,
+    "batch": 4.0,
+    "wait": 2.5,
     "slots": 1.5,
     "inter": 6.0,
     "intra": 1.5,
@@ -56,12 +56,11 @@ def knobs(configs: Iterable[ServingConfig], cpus: float) -> Array:
 
 
 def _knobs(config: ServingConfig, processors: float) -> tuple[float, ...]:
-    auto = processors + AUTO_STEPS
-    intra = _log2_or(config.tensorflow_intra_op_parallelism, auto)
-    inter = _log2_or(config.tensorflow_inter_op_parallelism, auto)
+    intra = _log2_or(config.tensorflow_intra_op_parallelism, processors + AUTO_STEPS)
+    inter = _log2_or(config.tensorflow_inter_op_parallelism, processors)
     instances = math.log2(config.instances)
     # Without batching every request is executed at once: as many slots as inter-op threads.
-    slots = min(math.log2(config.num_batch_threads), inter) if config.enable_batching else inter
+    slots = math.log2(config.num_batch_threads) if config.enable_batching else inter
     return (
         config.max_batch_size if config.enable_batching else 1.0,
         config.batch_timeout_micros * 1e-6 if config.enable_batching else 0.0,
@@ -69,7 +68,7 @@ def _knobs(config: ServingConfig, processors: float) -> tuple[float, ...]:
         inter,
         intra,
         instances,
-        intra + slots + instances - processors,
+        intra + min(slots, inter) + instances - processors,
         0.0 if config.enable_batching else 1.0,
     )
 

@@ -66,6 +66,8 @@ MISFIT = 0.4
 #: Expected growth of a score with the logarithm of the rate of examples: what did well under a light load is not
 #: therefore expected to do as well under a heavier one. (One queue at half its capacity: 1; near idle: 0.)
 LOAD_SLOPE = 0.5
+#: The same for the variance v. Narrow: a few alike neighbours of the best do not prove that all the rest is alike.
+VARIANCE_SPREAD = 0.5
 #: Rows below which the priors' medians are used as they are.
 MIN_ROWS_TO_FIT = 5
 _FIT_ITERATIONS = 15
@@ -256,10 +258,10 @@ def _most_probable(
 ) -> tuple[Array, float]:
     """Hyperparameters (logarithms) of highest posterior density, in the form scikit-learn asks for.
 
-    The prior is normal round ``start``; the variance's logarithm spreads twice as far as its square root's.
+    The prior is normal round ``start``.
     """
     spread = np.full(len(start), PRIOR_SPREAD)
-    spread[0] *= 2
+    spread[0] = VARIANCE_SPREAD
 
     def cost(theta: Array) -> tuple[float, Array]:
         value, gradient = negative_log_likelihood(theta)
