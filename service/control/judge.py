@@ -34,7 +34,8 @@ class Judgement:
 
     def describe(self, slo: Slo) -> str:
         """For people: ``p99 83 ms (78…91) against 50 ms at 120 requests/s``."""
-        rate = f"at {self.window.workload.rate_per_second:.3g} requests/s"
+        per_second = self.window.workload.rate_per_second
+        rate = f"at {per_second:.3g} requests/s" if per_second < 1000 else f"at {per_second:.0f} requests/s"
         lost = f", {self.window.loss_ratio:.1%} of requests lost" if self.window.loss_ratio > 0 else ""
         if self.tail is None:
             return f"no request succeeded {rate}{lost}"

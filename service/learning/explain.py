@@ -53,12 +53,13 @@ def acceptable(space: ConfigSpace, posterior: Posterior, config: ServingConfig) 
 
 def milliseconds(seconds: float) -> str:
     """Three digits are plenty: ``48.3 ms``."""
-    return f"{seconds * 1000:.3g} ms"
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds * 1000:.0f} ms"
 
 
 def load(workload: Workload) -> str:
     """The load in a few words: ``300/s``, with its burstiness where it is not Poisson-like."""
-    text = f"{workload.rate_per_second:.3g}/s"
+    rate = workload.rate_per_second
+    text = f"{rate:.3g}/s" if rate < 1000 else f"{rate:.0f}/s"
     return f"{text} (bursty, CV {workload.cv:.1f})" if workload.cv >= 1.5 else text
 
 

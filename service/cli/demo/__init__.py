@@ -102,7 +102,7 @@ async def _interruptible(options: DemoOptions, console: Console) -> DemoReport:
 
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
-            return await run_demo(options, say, lambda state: live.update(render(state, console.width)))
+            return await run_demo(options, say, lambda state: live.update(render(state, console.width, console.height)))
 
     printed: dict[str, float] = {}
 

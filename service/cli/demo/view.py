@@ -16,8 +16,12 @@ from service.cli.demo.chart import latency_chart, sparkline
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 
-#: Decisions that change or propose something; holds would fill the list.
-_SHOWN_DECISIONS = 5
+#: Lines that everything but the chart and the decisions takes: frame, numbers, captions, configuration.
+_OTHER_LINES = 11
+_CHART_LINES = range(5, 13)
+#: A decision's explanation takes about so many lines on a terminal of ordinary width.
+_LINES_PER_DECISION = 4
+_MOST_DECISIONS = 5
 
 _ACTION_STYLES = {"apply": "cyan", "verify": "green", "rollback": "red", "manual": "magenta", "recommend": "blue"}
 
@@ -45,12 +49,15 @@ class DemoState:
     baseline: str = ""
 
 
-def render(state: DemoState, width: int) -> RenderableType:
-    """The whole picture for a terminal of that many columns."""
+def render(state: DemoState, width: int, height: int) -> RenderableType:
+    """The whole picture for a terminal of that size; a small one gets a lower chart and fewer decisions."""
     inner = width - 4
-    parts: list[RenderableType] = [_clients(state, inner), _configuration(state)]
+    spare = height - _OTHER_LINES
+    chart_lines = min(max(spare - 2 * _LINES_PER_DECISION, _CHART_LINES.start), _CHART_LINES.stop)
+    shown = min(max((spare - chart_lines) // _LINES_PER_DECISION, 1), _MOST_DECISIONS)
+    parts: list[RenderableType] = [_clients(state, inner, chart_lines), _configuration(state)]
     if state.decisions:
-        parts.append(_decisions(state.decisions))
+        parts.append(_decisions(state.decisions[:shown]))
     if state.baseline:
         parts.append(Text(state.baseline, style="dim"))
     elapsed = state.seconds[-1]["t"] if state.seconds else 0.0
@@ -72,7 +79,7 @@ def line(state: DemoState) -> str:
     )
 
 
-def _clients(state: DemoState, width: int) -> RenderableType:
+def _clients(state: DemoState, width: int, chart_lines: int) -> RenderableType:
     rates = [float(second["rate"]) for second in state.seconds]
     tails = [second["p99"] for second in state.seconds]
     numbers = Text()
@@ -82,9 +89,9 @@ def _clients(state: DemoState, width: int) -> RenderableType:
         failed = sum(sum(second["failed"].values()) for second in state.seconds)
         numbers.append(f"{now['rate']:5.0f} requests/s   p50 {_ms(now['p50'])}   ")
         numbers.append(f"p99 {_ms(now['p99'])}", style="bold green" if within else "bold red")
-        numbers.append(f"   objective {state.slo.describe()}   ")
+        numbers.append(f"   objective {state.slo.bound_seconds * 1000:g} ms   ")
         numbers.append(f"{failed} failed", style="bold red" if failed else "green")
-    chart = latency_chart(tails, state.slo.bound_seconds, width=width)
+    chart = latency_chart(tails, state.slo.bound_seconds, width=width, height=chart_lines)
     return Group(
         numbers,
         Text("p99 of each second, as clients feel it:", style="dim"),
@@ -112,7 +119,7 @@ def _decisions(decisions: Sequence[Mapping[str, Any]]) -> RenderableType:
     table.add_column(no_wrap=True, style="dim")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for decision in decisions[:_SHOWN_DECISIONS]:
+    for decision in decisions:
         at = time.strftime("%H:%M:%S", time.localtime(decision["decided_at"]))
         action = Text(decision["action"], style=_ACTION_STYLES.get(decision["action"], ""))
         what = Text(_changes(decision), style="bold")

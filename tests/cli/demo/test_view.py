@@ -20,10 +20,10 @@ def _second(t: float, p99: float | None) -> dict[str, Any]:
     return {"t": t, "rate": 120.0, "p50": p99, "p99": p99, "failed": {}, "ok": 120, "slo_violations": 0}
 
 
-def _text(state: DemoState, width: int = 100) -> str:
+def _text(state: DemoState, width: int = 100, height: int = 50) -> str:
     console = Console(width=width, no_color=True)
     with console.capture() as capture:
-        console.print(render(state, width))
+        console.print(render(state, width, height))
     return capture.get()
 
 
@@ -79,8 +79,29 @@ def test_the_view_shows_latency_configuration_and_decisions(width: int) -> None:
     )
     text = " ".join(_text(state, width).split())
 
-    for expected in ("p99 31.0 ms", "p99 ≤ 50 ms", "batch≤16", "waiting for a window", "apply", "before: p99 812 ms"):
+    for expected in (
+        "p99 31.0 ms",
+        "objective 50 ms",
+        "batch≤16",
+        "waiting for a window",
+        "apply",
+        "before: p99 812 ms",
+    ):
         assert expected in text
+
+
+def test_a_small_terminal_gets_a_smaller_picture() -> None:
+    decision = {
+        "decided_at": 1_700_000_000.0,
+        "action": "apply",
+        "config_before": ServingConfig().to_dict(),
+        "config_after": BATCHED.to_dict(),
+        "explanation": "p99 is over the bound " * 5,
+    }
+    state = DemoState("Regulus steers", SLO, 110.0, seconds=[_second(1.0, 0.4)], decisions=[decision] * 8)
+
+    assert len(_text(state, 80, height=24).splitlines()) <= 24
+    assert len(_text(state, 80, height=50).splitlines()) > 30
 
 
 def test_one_line_says_the_same_where_there_is_no_terminal() -> None:
