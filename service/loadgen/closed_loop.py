@@ -118,14 +118,18 @@ class _Clients:
         self._all_done = self._loop.create_future()
         for _ in range(concurrency):
             self._ask()
-        await self._all_done
+        try:
+            await self._all_done
+        finally:
+            # Interrupted: nobody asks again.
+            self._count_to = self._count_from
 
     def _ask(self) -> None:
         """One client's next request; it goes home when time is up."""
         sent_at = time.monotonic()
         if sent_at >= self._count_to:
             self._active -= 1
-            if self._active == 0:
+            if self._active == 0 and not self._all_done.done():
                 self._all_done.set_result(None)
             return
         self._next += 1

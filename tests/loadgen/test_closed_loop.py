@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 
@@ -9,6 +11,7 @@ from service.domain.errors import InvalidValueError
 from service.loadgen.closed_loop import run_closed_loop
 from service.loadgen.payloads import RequestSpec
 from tests.support.echo_server import MODEL, echo_server
+from tests.support.eventually import eventually
 
 REQUEST = RequestSpec(model=MODEL)
 
@@ -35,6 +38,27 @@ async def test_failures_are_counted_by_code_and_end_no_client() -> None:
 
     assert report.ok == 0
     assert report.failed["RESOURCE_EXHAUSTED"] > 2
+
+
+async def test_an_interrupted_run_asks_no_more_and_leaves_no_error_behind() -> None:
+    async with echo_server() as server:
+        server.gate.set()
+        run = asyncio.ensure_future(run_closed_loop(server.grpc_url, REQUEST, concurrency=3, duration=60.0))
+
+        async def asked_at_all() -> bool:
+            return server.most_in_service > 0
+
+        await eventually(asked_at_all, what="a first request")
+        complaints: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        asked = len(server.requests)
+        await asyncio.sleep(0.05)
+
+    assert len(server.requests) <= asked + 3
+    assert complaints == []
 
 
 @pytest.mark.parametrize(("concurrency", "duration", "field"), [(0, 1.0, "concurrency"), (1, 0.0, "duration")])
