@@ -5,84 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 
-from service.domain.clock import SystemClock
 from service.modelserver import engine as engine_module
-from service.modelserver.batched_engine import BatchedEngine
-from service.modelserver.batching import BatchLimits
-from service.modelserver.engine import DirectEngine, Engine
-from service.modelserver.metrics import ServerMetrics
-from service.modelserver.session import ModelSession
-from service.modelserver.signature import Signature, TensorSpec
+from service.modelserver.engine import Engine
+from service.modelserver.signature import Signature
 from service.modelserver.status import Code, ServingError
+from tests.support.engines import FLOAT, OTHER, SIGNATURE, HeldSession, ask, batched, direct, finish
 from tests.support.half_plus_two import eventually
-
-FLOAT = TensorSpec(np.dtype(np.float32), 1, None, "x:0")
-SIGNATURE = Signature("double", "", {"x": FLOAT}, {"y": FLOAT, "negative": FLOAT})
-OTHER = Signature("other", "", {"x": FLOAT}, {"y": FLOAT, "negative": FLOAT})
-
-
-class HeldSession:
-    """y = 2 x, negative = −x. Calls wait at the gate; a call whose first value is 13 fails."""
-
-    def __init__(self, *, open_gate: bool = True) -> None:
-        self.gate = threading.Event()
-        if open_gate:
-            self.gate.set()
-        self.calls: list[tuple[int, ...]] = []
-        self.running = 0
-        self.most = 0
-        self._lock = threading.Lock()
-
-    def run(self, signature: Signature, inputs: Any, outputs: tuple[str, ...]) -> tuple[list[Any], float]:
-        (x,) = inputs
-        with self._lock:
-            self.calls.append(x.shape)
-            self.running += 1
-            self.most = max(self.most, self.running)
-        assert self.gate.wait(20)
-        with self._lock:
-            self.running -= 1
-        if x.size and x.flat[0] == 13:
-            raise ServingError(Code.INVALID_ARGUMENT, "13 brings bad luck")
-        answers = {"y": 2 * x, "negative": -x}
-        return [answers[alias] for alias in outputs], 0.001
-
-
-def batched(*sessions: HeldSession, threads: int = 1, **options: Any) -> BatchedEngine:
-    limits = {"max_batch_size": 4, "timeout": 0.0, "max_enqueued_batches": 10, "max_execution_batch_size": 0}
-    limits |= {name: options.pop(name) for name in list(options) if name in limits}
-    return BatchedEngine(
-        cast("list[ModelSession]", list(sessions)),
-        limits=BatchLimits(**cast("dict[str, Any]", limits)),
-        threads=threads,
-        allowed_sizes=options.pop("allowed_sizes", ()),
-        pad_inputs=options.pop("pad_inputs", False),
-        name="test",
-        metrics=ServerMetrics(),
-        clock=SystemClock(),
-        **options,
-    )
-
-
-def direct(*sessions: HeldSession, threads: int = 4) -> DirectEngine:
-    return DirectEngine(cast("list[ModelSession]", list(sessions)), threads, "test", ServerMetrics(), SystemClock())
-
-
-async def ask(
-    engine: Engine, *x: float, outputs: tuple[str, ...] = ("y",), signature: Signature = SIGNATURE
-) -> list[Any]:
-    arrays = await engine.run(signature, [np.array(x, np.float32)], outputs)
-    return [array.tolist() for array in arrays]
-
-
-async def finish(engine: Engine) -> None:
-    await engine.drain()
-    await engine.close()
 
 
 async def test_requests_that_arrive_together_share_a_call_and_get_their_own_rows() -> None:
@@ -333,84 +266,3 @@ async def test_without_batching_too_many_waiting_requests_are_refused(monkeypatc
     session.gate.set()
     assert await asyncio.gather(*asked) == [[[0]], [[2]], [[4]]]
     await finish(engine)
-
-
-@pytest.mark.parametrize("new", [batched, direct])
-@pytest.mark.parametrize("old", [batched, direct])
-async def test_what_waits_is_handed_over_to_the_engine_that_comes_next(
-    old: Callable[..., Engine], new: Callable[..., Engine]
-) -> None:
-    slow, fast = HeldSession(open_gate=False), HeldSession()
-    one = old(slow, threads=1, max_batch_size=1) if old is batched else old(slow, threads=1)
-    other = new(fast)
-    running = asyncio.ensure_future(ask(one, 0))
-    await eventually(lambda: slow.running, "calls")
-    waiting = [asyncio.ensure_future(ask(one, n)) for n in (1, 2, 3)]
-    await asyncio.sleep(0)
-
-    one.hand_over(other)
-    assert await asyncio.gather(*waiting) == [[[2 * n]] for n in (1, 2, 3)]
-    assert not running.done()
-    slow.gate.set()
-    assert await running == [[0]]
-    assert len(slow.calls) == 1
-    await asyncio.gather(finish(one), finish(other))
-
-
-@pytest.mark.parametrize("old", [batched, direct])
-async def test_what_the_next_engine_would_refuse_stays_and_is_answered(old: Callable[..., Engine]) -> None:
-    slow, small = HeldSession(open_gate=False), HeldSession()
-    one = old(slow, threads=1)
-    other = batched(small, max_batch_size=2)
-    running = asyncio.ensure_future(ask(one, 0))
-    await eventually(lambda: slow.running, "calls")
-    fits, too_large = asyncio.ensure_future(ask(one, 1)), asyncio.ensure_future(ask(one, 1, 2, 3))
-    await asyncio.sleep(0)
-
-    one.hand_over(other)
-    assert await fits == [[2]]
-    slow.gate.set()
-    assert await asyncio.gather(running, too_large) == [[[0]], [[2, 4, 6]]]
-    await asyncio.gather(finish(one), finish(other))
-
-
-@pytest.mark.parametrize("new", [batched, direct])
-async def test_the_next_engine_is_not_drained_before_it_has_answered_what_it_took_over(
-    new: Callable[..., Engine],
-) -> None:
-    slow, held = HeldSession(open_gate=False), HeldSession(open_gate=False)
-    one, other = direct(slow, threads=1), new(held)
-    running = asyncio.ensure_future(ask(one, 0))
-    await eventually(lambda: slow.running, "calls")
-    waiting = asyncio.ensure_future(ask(one, 1))
-    await asyncio.sleep(0)
-    one.hand_over(other)
-
-    draining = asyncio.ensure_future(other.drain())
-    await eventually(lambda: held.running, "calls")
-    assert not draining.done()
-    held.gate.set()
-    slow.gate.set()
-    assert await asyncio.gather(running, waiting) == [[[0]], [[2]]]
-    await draining
-    await other.close()
-    await finish(one)
-
-
-async def test_a_request_cancelled_after_it_was_handed_over_is_not_executed() -> None:
-    slow, held = HeldSession(open_gate=False), HeldSession(open_gate=False)
-    one, other = direct(slow, threads=1), batched(held, max_batch_size=1)
-    first = [asyncio.ensure_future(ask(engine, 0)) for engine in (one, other)]
-    await eventually(lambda: slow.running and held.running, "calls")
-    waiting = asyncio.ensure_future(ask(one, 1))
-    await asyncio.sleep(0)
-    one.hand_over(other)
-    waiting.cancel()
-    await asyncio.sleep(0)
-
-    slow.gate.set()
-    held.gate.set()
-    await asyncio.gather(*first)
-    await asyncio.gather(finish(one), finish(other))
-    assert waiting.cancelled()
-    assert len(held.calls) == 1
