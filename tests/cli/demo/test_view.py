@@ -81,7 +81,6 @@ def test_the_view_shows_latency_configuration_and_decisions(width: int) -> None:
 
     for expected in (
         "p99 31.0 ms",
-        "objective 50 ms",
         "batch≤16",
         "waiting for a window",
         "apply",
