@@ -29,7 +29,7 @@ _LINE_EVERY_SECONDS = 5.0
 
 
 @app.command(
-    epilog="Exit status: 0 the demo ran and no request failed; 1 something could not be started, or requests failed; "
+    epilog="Exit status: 0 the demo ran and no request failed with Regulus; 1 something could not be started, or some failed; "
     "130 it was interrupted."
 )
 def demo(
@@ -45,7 +45,7 @@ def demo(
     ] = None,
     peak_rate: Annotated[
         float | None,
-        typer.Option(min=1.0, help="Highest rate, requests a second.  [default: 15 % over what the default serves]"),
+        typer.Option(min=1.0, help="Highest rate, requests a second.  [default: 5 % over what the default serves]"),
     ] = None,
     grpc_port: Annotated[int, typer.Option(help="Model server, gRPC; 0 takes any free port, here and below.")] = 8500,
     rest_port: Annotated[int, typer.Option(help="Model server, REST and metrics.")] = 8501,
@@ -127,7 +127,10 @@ def _conclude(result: DemoReport, report: Path | None, console: Console) -> None
         scratch.write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
         scratch.replace(report)
         console.print(f"Written to {report}")
-    if result.baseline.failed or result.regulus.failed:
-        failed = f"{result.baseline.failed} on the default, {result.regulus.failed} with Regulus"
-        console.print(f"[bold red]Requests failed ({failed}); none should.[/]")
+    if result.baseline.failed:
+        console.print(
+            f"The default's queue overflowed: {result.baseline.failed} requests failed before Regulus steered."
+        )
+    if result.regulus.failed:
+        console.print(f"[bold red]{result.regulus.failed} requests failed with Regulus; none should.[/]")
         raise typer.Exit(EXIT_FAILED)

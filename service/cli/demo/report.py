@@ -140,7 +140,7 @@ class DemoReport:
         table.add_row("failed requests", str(old.failed), str(new.failed), "")
         table.add_row("switches while serving", "–", f"{self.switches} ({self.rollbacks} taken back)", "")
         table.add_row(
-            f"first within the objective, for {HOLD_SECONDS} s, after",
+            f"within it for {HOLD_SECONDS} s first after",
             _after(old.seconds_to_slo),
             _after(new.seconds_to_slo),
             "",

@@ -37,7 +37,7 @@ from service.loadgen.payloads import RequestSpec
 
 #: The schedule's peak over what the default configuration serves at most: enough to drown it at the peak, while it
 #: would do well at the schedule's lower steps.
-PEAK_OVER_DEFAULT_CAPACITY = 1.15
+PEAK_OVER_DEFAULT_CAPACITY = 1.05
 
 #: Requests that may pile up before the default at the peak: it shall be slow, not overflow its queue and refuse some.
 MAX_BACKLOG_REQUESTS = 1500
@@ -49,8 +49,9 @@ _PEAK_SHARE = 500 / 3000
 SLO_OVER_LONE_LATENCY = 10.0
 _SLO_STEP_SECONDS = 0.005
 
-_CALIBRATION_CLIENTS = 16
-_CALIBRATION_SECONDS = 4.0
+#: As many as keep a queue waiting: a server that is behind serves less than one that is merely busy.
+_CALIBRATION_CLIENTS = 64
+_CALIBRATION_SECONDS = 6.0
 _POLL_SECONDS = 0.5
 _IDLE_TIMEOUT_SECONDS = 60.0
 
