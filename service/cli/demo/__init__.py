@@ -29,7 +29,7 @@ _LINE_EVERY_SECONDS = 5.0
 
 
 @app.command(
-    epilog="Exit status: 0 the demo ran and no request failed with Regulus; 1 something could not be started, or some failed; "
+    epilog="Exit status: 0 the demo ran and no request failed with Regulus; 1 something could not be started, or some did; "
     "130 it was interrupted."
 )
 def demo(
@@ -45,7 +45,7 @@ def demo(
     ] = None,
     peak_rate: Annotated[
         float | None,
-        typer.Option(min=1.0, help="Highest rate, requests a second.  [default: 5 % over what the default serves]"),
+        typer.Option(min=1.0, help="Highest rate, requests a second.  [default: 15 % over what the default serves]"),
     ] = None,
     grpc_port: Annotated[int, typer.Option(help="Model server, gRPC; 0 takes any free port, here and below.")] = 8500,
     rest_port: Annotated[int, typer.Option(help="Model server, REST and metrics.")] = 8501,

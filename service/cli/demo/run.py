@@ -37,7 +37,7 @@ from service.loadgen.payloads import RequestSpec
 
 #: The schedule's peak over what the default configuration serves at most: enough to drown it at the peak, while it
 #: would do well at the schedule's lower steps.
-PEAK_OVER_DEFAULT_CAPACITY = 1.05
+PEAK_OVER_DEFAULT_CAPACITY = 1.15
 
 #: Requests that may pile up before the default at the peak: it shall be slow, not overflow its queue and refuse some.
 MAX_BACKLOG_REQUESTS = 1500
