@@ -29,7 +29,7 @@ _LINE_EVERY_SECONDS = 5.0
 
 
 @app.command(
-    epilog="Exit status: 0 the demo ran and no request failed with Regulus; 1 something could not be started, or some did; "
+    epilog="Exit status: 0 no request failed with Regulus; 1 some did, or something could not be started; "
     "130 it was interrupted."
 )
 def demo(
