@@ -183,12 +183,17 @@ async def _closed_loop(stack: Stack, clients: int, seconds: float) -> ClosedLoop
 
 async def _until_idle(stack: Stack) -> None:
     """Wait until the control service has seen that nothing arrives any more."""
-    async with asyncio.timeout(_IDLE_TIMEOUT_SECONDS):
-        while True:
-            window = (await stack.status()).get("window")
-            if window and window["quality"] == WindowQuality.NO_TRAFFIC:
-                return
-            await asyncio.sleep(_POLL_SECONDS)
+    try:
+        async with asyncio.timeout(_IDLE_TIMEOUT_SECONDS):
+            while True:
+                window = (await stack.status()).get("window")
+                if window and window["quality"] == WindowQuality.NO_TRAFFIC:
+                    return
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise ChildFailedError(
+            f"the control service still saw traffic {_IDLE_TIMEOUT_SECONDS:.0f} s after the first run"
+        ) from None
 
 
 async def _load(
