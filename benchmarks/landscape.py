@@ -317,6 +317,14 @@ def _measurement(row: Mapping[str, Any], bounds: Mapping[str, tuple[float, ...]]
     return Measurement(config=config, **values)
 
 
+def merged_tails(measurements: Sequence[Measurement], *, percentile: float) -> dict[ServingConfig, float]:
+    """The percentile of each configuration over all its measurements, lost requests counted as slowest; seconds."""
+    found: dict[ServingConfig, list[Measurement]] = {}
+    for measurement in measurements:
+        found.setdefault(measurement.config, []).append(measurement)
+    return {config: _Cell.of(several).tail(percentile) for config, several in found.items()}
+
+
 def tails(replay: Replay, percentile: float) -> NDArray[np.float64]:
     """The tail of each of ``replay.configs``, seconds, shape (n,)."""
     return np.array([replay.tail(config, percentile) for config in replay.configs])

@@ -1,4 +1,4 @@
-"""OpenLoop: Poisson load that keeps a record of every request, for as long as somebody else takes.
+"""OpenLoop: random load that keeps a record of every request, for as long as somebody else takes.
 
 As :mod:`service.loadgen.runner`, whose parts it is made of, it sends when a request is due whatever the server does,
 and latency counts from then. That one sums up a plan of known length; here the end is not known beforehand, and what
@@ -63,12 +63,16 @@ class OpenLoop:
         pool: Framed requests, sent in turn.
         rate: Mean rate, requests a second.
         rng: Draws the gaps.
+        cv: Coefficient of variation of the gaps, which are Gamma distributed; 1 makes a Poisson process.
     """
 
-    def __init__(self, transport: Transport, pool: Sequence[bytes], rate: float, rng: np.random.Generator) -> None:
+    def __init__(
+        self, transport: Transport, pool: Sequence[bytes], rate: float, rng: np.random.Generator, *, cv: float = 1.0
+    ) -> None:
         self._transport = transport
         self._pool = pool
-        self._rate = rate
+        self._shape = 1 / cv**2
+        self._scale = cv**2 / rate
         self._rng = rng
         self._intended: list[float] = []
         self._sent: list[float] = []
@@ -100,7 +104,7 @@ class OpenLoop:
             if self._due > now:
                 break
             self._send(now)
-            self._due += float(self._rng.exponential(1 / self._rate))
+            self._due += float(self._rng.gamma(self._shape, self._scale))
         self._pacer.arm(self._due)
 
     def _send(self, now: float) -> None:

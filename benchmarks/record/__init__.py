@@ -1,0 +1,1 @@
+"""Recording landscapes on a live server: `regulus bench record`."""

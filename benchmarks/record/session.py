@@ -1,0 +1,221 @@
+"""A recording from beginning to end: the server, the load, every measurement, the data sheet, the file."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from benchmarks.landscape import Landscape, Measurement, save
+from benchmarks.open_loop import MAX_IN_FLIGHT
+from benchmarks.processes import export
+from benchmarks.progress import Progress
+from benchmarks.record.journal import Journal
+from benchmarks.record.lattice import recording_space
+from benchmarks.record.measure import LEAD_SECONDS, Meter, own_pids
+from benchmarks.record.noise import noise_of
+from benchmarks.record.plan import REPEAT_LENGTH, REPEATS, Visit, next_stage
+from benchmarks.record.quiet import CpuMeter
+from benchmarks.report import machine
+from benchmarks.servers import Node, batching_on, embedded
+from service.domain.clock import Clock, SystemClock
+from service.domain.errors import InvalidValueError
+from service.domain.serving_config import ServingConfig
+from service.domain.workload import Workload
+from service.learning.space import ConfigSpace
+from service.loadgen.closed_loop import run_closed_loop
+from service.loadgen.payloads import RequestSpec
+from service.loadgen.prepare import prepared
+from service.loadgen.target import parse_target
+from service.telemetry.scraper import DEFAULT_METRICS_PATH, Scraper
+
+#: The percentile by which configurations are ranked and the noise is told.
+PERCENTILE = 0.99
+_CAPACITY_CLIENTS = 64
+_CAPACITY_SECONDS = 3.0
+_TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is recorded.
+
+    Attributes:
+        model: Of the zoo.
+        load: Offered rate as a share of the capacity of the best configuration.
+        rate: Offered rate in requests a second in place of ``load``.
+        cv: Coefficient of variation of the gaps between requests.
+        seconds: Length of a window of the first stage.
+        configs: Configurations at most, drawn at random; 0 for the whole lattice.
+        refine: Whether the better ones are measured again.
+        repeats: Windows of each configuration that is repeated to tell the noise.
+        out: Folder of the landscape and of its journal.
+        name: Stem of the files; by default ``MODEL-LOAD``.
+        models_dir: Folder of exported models; what is missing is exported there.
+        seed: Of arrivals and order.
+    """
+
+    model: str
+    load: float
+    rate: float | None
+    cv: float
+    seconds: float
+    configs: int
+    refine: bool
+    repeats: int
+    out: Path
+    name: str | None
+    models_dir: Path
+    seed: int
+
+    @property
+    def stem(self) -> str:
+        """Stem of the files."""
+        if self.name:
+            return self.name
+        return f"{self.model}-{self.rate:.0f}rps" if self.rate else f"{self.model}-{self.load * 100:.0f}"
+
+
+async def record(options: Options, scratch: Path, clock: Clock | None = None) -> Path:
+    """Record a landscape; what an earlier run measured is kept and not measured again.
+
+    Args:
+        options: What to record.
+        scratch: Folder for logs.
+        clock: Dates measurements.
+
+    Returns:
+        The Parquet file; the data sheet lies beside it.
+
+    Raises:
+        InvalidValueError: The journal of an earlier run is of another recording.
+    """
+    path = options.out / f"{options.stem}.parquet"
+    journal = Journal(options.out / f"{options.stem}.partial.jsonl")
+    described = machine()
+    space = recording_space(int(described["cpus"]))
+    await export(options.model, options.models_dir, scratch)
+    async with embedded(options.model, options.models_dir, scratch) as node:
+        if journal.header is None:
+            journal.begin(await _header(options, node, space, described))
+        elif journal.header["model"] != options.model:
+            raise InvalidValueError("name", f"{options.stem} was begun with another model; name this one with --name")
+        sheet = journal.header or {}
+        await _measure_all(options, node, space, Workload.from_dict(sheet["workload"]), journal, clock or SystemClock())
+    landscape = Landscape(options.stem, sheet | _findings(options, journal.measurements), tuple(journal.measurements))
+    save(landscape, path)
+    journal.remove()
+    return path
+
+
+async def _header(options: Options, node: Node, space: ConfigSpace, described: dict[str, Any]) -> dict[str, Any]:
+    capacity = await _capacity(options.model, node, int(space.cpus))
+    workload = Workload(options.rate or options.load * capacity, options.cv)
+    return {
+        "model": options.model,
+        "workload": workload.to_dict(),
+        "load": round(workload.rate_per_second / capacity, 3),
+        "capacity_per_second": round(capacity, 1),
+        "cpus": space.cpus,
+        "knobs": {knob.name: list(knob.values) for knob in space.knobs},
+        "window_seconds": options.seconds,
+        "lead_seconds": LEAD_SECONDS,
+        "seed": options.seed,
+        "machine": described,
+        "versions": {name: version(name) for name in ("regulus-serving", "tensorflow", "grpcio", "numpy")},
+        "started_at": time.time(),
+    }
+
+
+async def _capacity(model: str, node: Node, cpus: int) -> float:
+    """What the best of some likely configurations takes, requests a second."""
+    base = batching_on(cpus)
+    likely = [
+        base,
+        base.with_values(max_batch_size=64, num_batch_threads=1),
+        base.with_values(num_batch_threads=1, tensorflow_intra_op_parallelism=cpus),
+        base.with_values(max_batch_size=8, instances=cpus, num_batch_threads=1),
+        ServingConfig(tensorflow_intra_op_parallelism=1),
+    ]
+    found = []
+    progress = Progress(len(likely))
+    for config in likely:
+        progress.begin(f"capacity with {config.describe()}")
+        await node.put(config)
+        report = await run_closed_loop(
+            node.grpc, RequestSpec(model=model), concurrency=_CAPACITY_CLIENTS, duration=_CAPACITY_SECONDS
+        )
+        found.append(report.throughput)
+        progress.done()
+    progress.close()
+    return max(found)
+
+
+async def _measure_all(
+    options: Options, node: Node, space: ConfigSpace, workload: Workload, journal: Journal, clock: Clock
+) -> None:
+    rng = np.random.default_rng([options.seed, len(journal.measurements)])
+    lattice = list(space)
+    if 0 < options.configs < len(lattice):
+        chosen = np.random.default_rng(options.seed).permutation(len(lattice))[: options.configs]
+        lattice = [lattice[i] for i in sorted(chosen)]
+    ready = prepared(
+        parse_target(node.grpc),
+        RequestSpec(model=options.model),
+        rng,
+        timeout=_TIMEOUT_SECONDS,
+        connections=4,
+        max_inflight=MAX_IN_FLIGHT,
+    )
+    async with ready as (transport, pool), httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
+        meter = Meter(
+            node=node,
+            transport=transport,
+            pool=pool,
+            workload=workload,
+            scraper=Scraper(f"{node.rest}{DEFAULT_METRICS_PATH}", options.model, client, clock, timeout_seconds=20.0),
+            cpu=CpuMeter(own_pids(node), int(space.cpus)),
+            clock=clock,
+            seed=options.seed,
+        )
+        # What exists by now is no garbage; the collector need not walk it while latencies are measured.
+        gc.collect()
+        gc.freeze()
+        while visits := next_stage(lattice, journal.measurements, rng, refine=options.refine, repeats=options.repeats):
+            await _stage(meter, visits, options, journal)
+
+
+async def _stage(meter: Meter, visits: Sequence[Visit], options: Options, journal: Journal) -> None:
+    progress = Progress(len(visits))
+    for visit in visits:
+        progress.begin(f"{options.stem}, {visit.kind}: {visit.config.describe()}")
+        look = sum(m.config == visit.config for m in journal.measurements)
+        journal.add(await meter.measure(visit.config, visit.length * options.seconds, visit.kind, look))
+        progress.done()
+    progress.close()
+
+
+def _findings(options: Options, measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """What is known once everything was measured."""
+    same_length: dict[ServingConfig, list[Measurement]] = {}
+    for m in measurements:
+        if m.kind == "repeat" and m.latency.count:
+            same_length.setdefault(m.config, []).append(m)
+    repeats = [several for several in same_length.values() if len(several) > 1]
+    noise = noise_of(repeats, PERCENTILE, np.random.default_rng(options.seed)) if repeats else {"extra_sigma": 0.0}
+    return {
+        "noise": noise | {"window_seconds": REPEAT_LENGTH * options.seconds},
+        "measurements": len(measurements),
+        "measured_seconds": round(sum(m.duration_seconds for m in measurements), 1),
+        "ended_at": time.time(),
+    }
+
+
+__all__ = ["PERCENTILE", "REPEATS", "Options", "record"]
