@@ -161,6 +161,19 @@ class ModelLoop:
             if judged or not self._failed_judging:
                 self._problem = None
             self._metrics.loop_succeeded(self._name, self._clock.time())
+        self._tell_standing()
+
+    def _tell_standing(self) -> None:
+        age, hold = self._sight.age_seconds, self._journal.hold
+        self._metrics.standing(
+            self._name,
+            mode=self._track.mode,
+            hold=hold.reason if hold else None,
+            agent_reachable=self._node.reachable,
+            read_at=None if age is None else self._clock.time() - age,
+            switches_left=switches_left(tuple(self._track.switches), self._clock.monotonic(), self._settings),
+            quarantined=len(self._track.quarantine),
+        )
 
     def _fail(self, problem: str) -> None:
         # What failed while a window was judged is not mended by a round in which none was.

@@ -7,11 +7,12 @@ rule compares any model with its own objective.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.domain.decision import Decision, Recommendation
+from service.domain.decision import Decision, Intent, Mode, Reason, Recommendation
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.window import Window
@@ -29,6 +30,13 @@ CONFIG_KNOBS = (
     "tensorflow_intra_op_parallelism",
     "instances",
 )
+
+#: Kinds and outcomes of a reconfiguration.
+KINDS = ("auto", "manual", "rollback")
+OUTCOMES = ("ok", "failed", "timeout", "refused")
+
+#: Why a configuration is taken back: it disappointed, or a person asked for it.
+ROLLBACK_REASONS = (Reason.WORSE_THAN_BEFORE, Reason.USER)
 
 #: A hot switch takes tenths of a second, a new server process up to minutes.
 RECONFIGURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -52,6 +60,7 @@ class ControlMetrics:
         )
         self._reconfigurations = self._counter("reconfigurations", "Configurations sent to a node.", "kind", "outcome")
         self._rollbacks = self._counter("rollbacks", "Returns to the last known good configuration.", "reason")
+        self._recommendations = self._counter("recommendations", "Answers of the policy.", "intent")
         self._scrape_failures = self._counter("scrape_failures", "Times a server's metrics could not be read.")
         self._reconfiguration_seconds = self._histogram(
             "reconfiguration_duration_seconds", "From sending a configuration to its answer.", RECONFIGURATION_BUCKETS
@@ -64,9 +73,22 @@ class ControlMetrics:
         self._percentile = self._gauge("slo_percentile_ratio", "The percentile that is held against the bound.")
         self._budget = self._gauge("error_budget_remaining_ratio", "Share of the error budget that is left.")
         self._confidence = self._gauge("recommendation_confidence_ratio", "Confidence of the latest recommendation.")
+        self._predicted = self._gauge(
+            "recommendation_latency_seconds",
+            "Predicted latency, at the objective's percentile, of the latest recommendation: low, expected, high.",
+            "bound",
+        )
         self._config = self._gauge("config_value", "The configuration in force, one knob a series.", "knob")
         self._window_latency = self._gauge("window_latency_seconds", "Latency in the latest window.", "quantile")
         self._window_rate = self._gauge("window_requests_per_second", "Arrival rate in the latest window.")
+        self._mode = self._gauge("mode", "1 for the mode in force, 0 for the others.", "mode")
+        self._hold = self._gauge("hold", "1 for the reason why nothing is being done now, 0 for the others.", "reason")
+        self._agent_up = self._gauge("agent_up", "Whether the agent answered the last question.")
+        self._read_at = self._gauge(
+            "last_reading_timestamp_seconds", "Unix time at which the server's metrics were last read."
+        )
+        self._switches_left = self._gauge("switches_left", "Switches left in this hour's budget.")
+        self._quarantined = self._gauge("quarantined_configurations", "Configurations that are not tried for now.")
         self._loop_at = self._gauge(
             "last_successful_loop_timestamp_seconds", "Unix time at which a round of the loop last ended well."
         )
@@ -82,8 +104,8 @@ class ControlMetrics:
 
         Args:
             model: Whose.
-            kind: ``auto``, ``manual`` or ``rollback``.
-            outcome: ``ok``, ``failed``, ``timeout`` or ``refused``.
+            kind: One of :data:`KINDS`.
+            outcome: One of :data:`OUTCOMES`.
             seconds: From sending it to the answer.
         """
         self._reconfigurations.labels(model, kind, outcome).inc()
@@ -94,7 +116,12 @@ class ControlMetrics:
         self._rollbacks.labels(model, reason).inc()
 
     def objective(self, model: str, slo: Slo) -> None:
-        """The objective that is in force."""
+        """The objective that is in force.
+
+        Also begins the model's counters at 0: an alert on an increase does not see the first event of a counter that
+        did not exist before.
+        """
+        self._begin(model)
         self._latency_target.labels(model).set(slo.bound_seconds)
         self._objective.labels(model).set(slo.target_ratio)
         self._percentile.labels(model).set(slo.percentile)
@@ -105,8 +132,17 @@ class ControlMetrics:
 
     def recommended(self, model: str, recommendation: Recommendation, seconds: float) -> None:
         """The policy was asked; it took this long."""
+        self._recommendations.labels(model, recommendation.intent.value).inc()
         self._confidence.labels(model).set(recommendation.confidence)
         self._suggest_seconds.labels(model).observe(seconds)
+        predicted = recommendation.predicted_tail
+        for bound in ("low", "expected", "high"):
+            if predicted is None:
+                with contextlib.suppress(KeyError):  # nothing was predicted before either
+                    self._predicted.remove(model, bound)
+            else:
+                value = predicted.value if bound == "expected" else getattr(predicted, bound)
+                self._predicted.labels(model, bound).set(value)
 
     def configuration(self, model: str, config: ServingConfig) -> None:
         """The configuration in force."""
@@ -124,9 +160,51 @@ class ControlMetrics:
         """The server's metrics could not be read."""
         self._scrape_failures.labels(model).inc()
 
+    def standing(
+        self,
+        model: str,
+        *,
+        mode: Mode,
+        hold: Reason | None,
+        agent_reachable: bool,
+        read_at: float | None,
+        switches_left: int,
+        quarantined: int,
+    ) -> None:
+        """What is so after a round of the loop, whether it ended well or not.
+
+        Args:
+            model: Whose loop.
+            mode: In force.
+            hold: Why nothing is being done; None right after something was.
+            agent_reachable: Whether the agent answered the last question.
+            read_at: Unix time of the newest reading of the server's metrics, seconds; None before the first.
+            switches_left: Switches left in this hour's budget.
+            quarantined: Configurations that are not to be tried for now.
+        """
+        for each in Mode:
+            self._mode.labels(model, each.value).set(each is mode)
+        for reason in Reason:
+            self._hold.labels(model, reason.value).set(reason is hold)
+        self._agent_up.labels(model).set(agent_reachable)
+        if read_at is not None:
+            self._read_at.labels(model).set(read_at)
+        self._switches_left.labels(model).set(switches_left)
+        self._quarantined.labels(model).set(quarantined)
+
     def loop_succeeded(self, model: str, at: float) -> None:
         """A round of the loop ended well at this unix time, seconds."""
         self._loop_at.labels(model).set(at)
+
+    def _begin(self, model: str) -> None:
+        for kind in KINDS:
+            for outcome in OUTCOMES:
+                self._reconfigurations.labels(model, kind, outcome)
+        for reason in ROLLBACK_REASONS:
+            self._rollbacks.labels(model, reason.value)
+        for intent in Intent:
+            self._recommendations.labels(model, intent.value)
+        self._scrape_failures.labels(model)
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(PREFIX + name, help_text, ["model", *labels], registry=self._registry)

@@ -358,3 +358,7 @@ async def test_our_own_metrics_tell_what_happened(world):
     assert 'regulus_config_value{knob="max_batch_size",model="m"} 16.0' in page
     assert 'regulus_scrape_failures_total{model="m"}' in page
     assert "regulus_last_successful_loop_timestamp_seconds" in page
+    assert 'regulus_hold{model="m",reason="metrics_missing"} 1.0' in page
+    assert 'regulus_mode{mode="auto",model="m"} 1.0' in page
+    assert 'regulus_agent_up{model="m"} 1.0' in page
+    assert "regulus_last_reading_timestamp_seconds" in page

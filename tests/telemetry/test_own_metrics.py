@@ -9,7 +9,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.domain.decision import Action, Decision, Intent, Mode, Reason, Recommendation
-from service.domain.histogram import Histogram
+from service.domain.histogram import Histogram, Interval
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.window import Window
@@ -49,13 +49,27 @@ def all_events(metrics: ControlMetrics) -> None:
     metrics.budget_remaining("m", -0.25)
     metrics.recommended(
         "m",
-        Recommendation(config=CONFIG, intent=Intent.STAY, explanation="", workload=Workload(1), confidence=0.7),
+        Recommendation(
+            config=CONFIG,
+            intent=Intent.STAY,
+            explanation="",
+            workload=Workload(1),
+            predicted_tail=Interval(0.01, 0.02, 0.04),
+            confidence=0.7,
+        ),
         0.02,
     )
     metrics.configuration("m", CONFIG)
     metrics.window("m", WINDOW)
     metrics.scrape_failed("m")
+    standing(metrics)
     metrics.loop_succeeded("m", 1234.5)
+
+
+def standing(metrics: ControlMetrics, hold: Reason | None = Reason.DWELL) -> None:
+    metrics.standing(
+        "m", mode=Mode.AUTO, hold=hold, agent_reachable=True, read_at=1233.5, switches_left=7, quarantined=2
+    )
 
 
 def test_every_event_is_shown_under_its_name(metrics: ControlMetrics, registry: CollectorRegistry) -> None:
@@ -83,6 +97,17 @@ def test_every_event_is_shown_under_its_name(metrics: ControlMetrics, registry: 
     assert value("regulus_window_latency_seconds", quantile="0.99") == pytest.approx(0.198)
     assert value("regulus_scrape_failures_total") == 1
     assert value("regulus_last_successful_loop_timestamp_seconds") == 1234.5
+    assert value("regulus_recommendations_total", intent="stay") == 1
+    assert value("regulus_recommendation_latency_seconds", bound="low") == 0.01
+    assert value("regulus_recommendation_latency_seconds", bound="expected") == 0.02
+    assert value("regulus_recommendation_latency_seconds", bound="high") == 0.04
+    assert value("regulus_mode", mode="auto") == 1
+    assert value("regulus_mode", mode="off") == 0
+    assert value("regulus_hold", reason="dwell") == 1
+    assert value("regulus_agent_up") == 1
+    assert value("regulus_last_reading_timestamp_seconds") == 1233.5
+    assert value("regulus_switches_left") == 7
+    assert value("regulus_quarantined_configurations") == 2
     assert registry.get_sample_value("regulus_build_info", {"version": "9.9"}) == 1
 
 
@@ -95,7 +120,8 @@ def test_the_page_is_valid_and_keeps_the_conventions(metrics: ControlMetrics, re
         assert family.documentation
         for sample in family.samples:
             assert set(sample.labels) <= {
-                "model", "action", "reason", "kind", "outcome", "knob", "quantile", "version", "le",
+                "model", "action", "reason", "kind", "outcome", "knob", "quantile", "version", "le", "intent", "bound",
+                "mode",
             }  # fmt: skip
             assert not math.isnan(sample.value)
 
@@ -116,3 +142,44 @@ def test_an_idle_window_takes_the_old_latency_away(metrics: ControlMetrics, regi
     value = registry.get_sample_value("regulus_window_latency_seconds", {"model": "m", "quantile": "0.99"})
     assert value is not None
     assert math.isnan(value)
+
+
+def test_counters_of_a_model_begin_at_zero_with_its_objective(
+    metrics: ControlMetrics, registry: CollectorRegistry
+) -> None:
+    metrics.objective("m", Slo(0.05))
+    counts = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(generate_latest(registry).decode())
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
+    assert set(counts.values()) == {0}
+    names = [name for name, *_ in counts]
+    assert names.count("regulus_reconfigurations_total") == 12
+    assert names.count("regulus_rollbacks_total") == 2
+    assert names.count("regulus_recommendations_total") == len(Intent)
+    assert names.count("regulus_scrape_failures_total") == 1
+
+
+def test_only_the_present_reason_to_hold_is_shown(metrics: ControlMetrics, registry: CollectorRegistry) -> None:
+    def reasons() -> set[str]:
+        return {r.value for r in Reason if registry.get_sample_value("regulus_hold", {"model": "m", "reason": r.value})}
+
+    standing(metrics, Reason.METRICS_MISSING)
+    standing(metrics, Reason.DWELL)
+    assert reasons() == {"dwell"}
+    standing(metrics, None)
+    assert reasons() == set()
+
+
+def test_a_recommendation_that_predicts_nothing_takes_the_old_prediction_away(
+    metrics: ControlMetrics, registry: CollectorRegistry
+) -> None:
+    choice = Recommendation(config=CONFIG, intent=Intent.EXPLORE, explanation="", workload=Workload(1))
+    bound = {"model": "m", "bound": "expected"}
+    metrics.recommended("m", choice, 0.02)
+    metrics.recommended("m", replace(choice, predicted_tail=Interval(0.01, 0.02, 0.04)), 0.02)
+    assert registry.get_sample_value("regulus_recommendation_latency_seconds", bound) == 0.02
+    metrics.recommended("m", choice, 0.02)
+    assert registry.get_sample_value("regulus_recommendation_latency_seconds", bound) is None
