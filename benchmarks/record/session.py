@@ -17,6 +17,7 @@ from benchmarks.landscape import Landscape, Measurement, save
 from benchmarks.open_loop import MAX_IN_FLIGHT
 from benchmarks.processes import export
 from benchmarks.progress import Progress
+from benchmarks.record.capacity import capacity
 from benchmarks.record.journal import Journal
 from benchmarks.record.lattice import recording_space
 from benchmarks.record.measure import LEAD_SECONDS, Meter, own_pids
@@ -24,13 +25,12 @@ from benchmarks.record.noise import noise_of
 from benchmarks.record.plan import REPEAT_LENGTH, REPEATS, Visit, next_stage
 from benchmarks.record.quiet import CpuMeter
 from benchmarks.report import machine
-from benchmarks.servers import Node, batching_on, embedded
+from benchmarks.servers import Node, embedded
 from service.domain.clock import Clock, SystemClock
 from service.domain.errors import InvalidValueError
 from service.domain.serving_config import ServingConfig
 from service.domain.workload import Workload
 from service.learning.space import ConfigSpace
-from service.loadgen.closed_loop import run_closed_loop
 from service.loadgen.payloads import RequestSpec
 from service.loadgen.prepare import prepared
 from service.loadgen.target import parse_target
@@ -38,8 +38,6 @@ from service.telemetry.scraper import DEFAULT_METRICS_PATH, Scraper
 
 #: The percentile by which configurations are ranked and the noise is told.
 PERCENTILE = 0.99
-_CAPACITY_CLIENTS = 64
-_CAPACITY_SECONDS = 3.0
 _TIMEOUT_SECONDS = 60.0
 
 
@@ -116,13 +114,13 @@ async def record(options: Options, scratch: Path, clock: Clock | None = None) ->
 
 
 async def _header(options: Options, node: Node, space: ConfigSpace, described: dict[str, Any]) -> dict[str, Any]:
-    capacity = await _capacity(options.model, node, int(space.cpus))
-    workload = Workload(options.rate or options.load * capacity, options.cv)
+    capacity_per_second = await capacity(options.model, node, int(space.cpus))
+    workload = Workload(options.rate or options.load * capacity_per_second, options.cv)
     return {
         "model": options.model,
         "workload": workload.to_dict(),
-        "load": round(workload.rate_per_second / capacity, 3),
-        "capacity_per_second": round(capacity, 1),
+        "load": round(workload.rate_per_second / capacity_per_second, 3),
+        "capacity_per_second": round(capacity_per_second, 1),
         "cpus": space.cpus,
         "knobs": {knob.name: list(knob.values) for knob in space.knobs},
         "window_seconds": options.seconds,
@@ -132,30 +130,6 @@ async def _header(options: Options, node: Node, space: ConfigSpace, described: d
         "versions": {name: version(name) for name in ("regulus-serving", "tensorflow", "grpcio", "numpy")},
         "started_at": time.time(),
     }
-
-
-async def _capacity(model: str, node: Node, cpus: int) -> float:
-    """What the best of some likely configurations takes, requests a second."""
-    base = batching_on(cpus)
-    likely = [
-        base,
-        base.with_values(max_batch_size=64, num_batch_threads=1),
-        base.with_values(num_batch_threads=1, tensorflow_intra_op_parallelism=cpus),
-        base.with_values(max_batch_size=8, instances=cpus, num_batch_threads=1),
-        ServingConfig(tensorflow_intra_op_parallelism=1),
-    ]
-    found = []
-    progress = Progress(len(likely))
-    for config in likely:
-        progress.begin(f"capacity with {config.describe()}")
-        await node.put(config)
-        report = await run_closed_loop(
-            node.grpc, RequestSpec(model=model), concurrency=_CAPACITY_CLIENTS, duration=_CAPACITY_SECONDS
-        )
-        found.append(report.throughput)
-        progress.done()
-    progress.close()
-    return max(found)
 
 
 async def _measure_all(
