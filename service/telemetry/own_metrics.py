@@ -205,6 +205,8 @@ class ControlMetrics:
         for intent in Intent:
             self._recommendations.labels(model, intent.value)
         self._scrape_failures.labels(model)
+        self._reconfiguration_seconds.labels(model)
+        self._suggest_seconds.labels(model)
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(PREFIX + name, help_text, ["model", *labels], registry=self._registry)
