@@ -1,0 +1,62 @@
+"""Rules, alerts and configurations of Prometheus and Alertmanager, judged by their own tools."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
+CASES = sorted((DEPLOY / "prometheus" / "tests").glob("*.yml"))
+
+
+def run(*command: str | Path) -> str:
+    """What the command says; it must succeed. Skips where the tool is not installed."""
+    if shutil.which(str(command[0])) is None:
+        pytest.skip(f"{command[0]} is not installed (Debian: apt-get install prometheus prometheus-alertmanager)")
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_rules_are_valid() -> None:
+    shown = run("promtool", "check", "rules", "--lint=all", "--lint-fatal", *RULES)
+    assert shown.count("SUCCESS") == len(RULES)
+
+
+def test_the_configuration_of_prometheus_is_valid() -> None:
+    # Without looking for the token, which is made when the stack starts.
+    run("promtool", "check", "config", "--syntax-only", DEPLOY / "prometheus" / "prometheus.yml")
+
+
+def test_the_configuration_of_alertmanager_is_valid() -> None:
+    run("amtool", "check-config", DEPLOY / "alertmanager" / "alertmanager.yml")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+def test_what_is_recorded_what_fires_and_what_must_not(case: Path) -> None:
+    run("promtool", "test", "rules", case)
+
+
+def test_the_cases_would_notice_a_wrong_threshold(tmp_path: Path) -> None:
+    """A rule that is wrong on purpose fails its case: the cases look at something."""
+    wrong = {
+        "14.4 *": "1440 *",
+        ">= 300": ">= 0",
+        "and on (model) model:regulus_slo_violation:ratio5m": "and on (model) model:regulus_slo_violation:ratio1h",
+        "[1d]))": "[1m]))",
+    }
+    folder = tmp_path / "prometheus"
+    shutil.copytree(DEPLOY / "prometheus", folder)
+    original = (folder / "rules" / "slo.yml").read_text()
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    for right, changed in wrong.items():
+        assert right in original
+        (folder / "rules" / "slo.yml").write_text(original.replace(right, changed))
+        cases = [str(path) for path in sorted((folder / "tests").glob("*.yml"))]
+        done = subprocess.run(["promtool", "test", "rules", *cases], capture_output=True, text=True)
+        assert done.returncode != 0, f"nothing noticed that {right!r} became {changed!r}"
