@@ -99,10 +99,12 @@ class Estimator:
 
     def costs(self, inputs: Array) -> Array:
         """Estimates, shape (n,), for inputs of shape (n, 1 + n_knobs)."""
-        return self._network.predict(self._standardised(inputs))[:, 0] * self._scale + self._level
+        estimates: Array = self._network.predict(self._standardised(inputs))[:, 0] * self._scale + self._level
+        return estimates
 
     def _standardised(self, inputs: Array) -> Array:
-        return (inputs - self._centre) / self._width
+        standardised: Array = (inputs - self._centre) / self._width
+        return standardised
 
 
 def _spread(columns: Array) -> Array:

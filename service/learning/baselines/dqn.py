@@ -97,7 +97,7 @@ def learn(space: ConfigSpace, start: Point, seed: int) -> Steps:
     """The algorithm: yields points, receives scores."""
     rng = np.random.default_rng(seed)
     values = _Values(space, rng)
-    here, first = start, (yield start)
+    here, level = start, (yield start)
     step = 0
     while True:
         possible = choices(space, here)
@@ -106,9 +106,10 @@ def learn(space: ConfigSpace, start: Point, seed: int) -> Steps:
         else:
             action = values.greedy(here)
         there = possible[values.names[action]]
-        reward = float(np.clip(first - (yield there), -LARGEST_REWARD, LARGEST_REWARD))
+        score = yield there
+        reward = float(np.clip(level - score, -LARGEST_REWARD, LARGEST_REWARD))
         values.learn(_Step(here, action, reward, there))
-        here, step = there, step + 1
+        here, level, step = there, score, step + 1
 
 
 def dqn(space: ConfigSpace, seed: int = 0) -> Searcher:

@@ -2,10 +2,11 @@
 
 Notation: s state, a action, s' the state it leads to, r reward, A(s) the feasible actions.
 
-    r = score of the first window − score of the window at s'
+    r = score of the window at s − score of the window at s'
     Q(s, a) ← Q(s, a) + α (r + γ max over A(s') of Q(s', ·) − Q(s, a))
 
-Untried actions count 0: as good as the start for ever. ε-greedy: with probability ε a random action, where ε falls from
+The reward is the improvement: what is gained on the way down is lost on the way up, and staying earns nothing. Untried
+actions count 0, as much as staying. ε-greedy: with probability ε a random action, where ε falls from
 1 to :data:`LEAST_EPSILON` in :data:`EXPLORING` steps. Each step is a window, also one that stays: what is learnt is
 what windows showed, and it never ends.
 """
@@ -52,7 +53,7 @@ def learn(space: ConfigSpace, start: Point, seed: int) -> Steps:
     """The algorithm: yields points, receives scores."""
     rng = np.random.default_rng(seed)
     table: defaultdict[tuple[Point, Action], float] = defaultdict(float)
-    here, first = start, (yield start)
+    here, level = start, (yield start)
     step = 0
     while True:
         possible = choices(space, here)
@@ -62,10 +63,11 @@ def learn(space: ConfigSpace, start: Point, seed: int) -> Steps:
         pick = rng.integers(len(names)) if rng.random() < epsilon(step) else rng.choice(greedy)
         action = names[int(pick)]
         there = possible[action]
-        reward = first - (yield there)
+        score = yield there
+        reward = level - score
         ahead = max(table.get((there, following), 0.0) for following in choices(space, there))
         table[here, action] += LEARNING_RATE * (reward + DISCOUNT * ahead - table[here, action])
-        here, step = there, step + 1
+        here, level, step = there, score, step + 1
 
 
 def q_learning(space: ConfigSpace, seed: int = 0) -> Searcher:
