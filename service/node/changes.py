@@ -1,0 +1,276 @@
+"""Changes: how a configuration comes into force. Two ways, and in both the old one serves until the new one does.
+
+*Restart*, for every knob: new processes beside the old ones → AVAILABLE → warm → Envoy's endpoints → the old ones
+finish what they have → their end. *Version*, for sizes and timeouts alone, where the servers read them from version
+folders: a new folder → every server has loaded it and let go of the old one. What differs in ``instances`` alone starts
+or ends only as many processes as there are too few or too many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.domain.serving_config import ServingConfig
+from service.node import batching_file
+from service.node.arguments import ServerArguments, thread_counts
+from service.node.errors import FrontError, StartError
+from service.node.files import Ledger, NodeFolder
+from service.node.front import EnvoyFront
+from service.node.limits import check_head_room, node_free_memory, process_memory
+from service.node.servers import Servers
+from service.node.state import ServerRecord, Versions
+from service.node.versions import is_cheap, newest, publish, tidy
+
+_log = logging.getLogger(__name__)
+
+#: Names of the two ways, as metrics and answers tell them.
+RESTART, VERSION = "restart", "version"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What changes are made with.
+
+    Attributes:
+        ledger: What is, and is remembered.
+        front: Envoy.
+        servers: The server processes.
+        arguments: The user's.
+        folder: The node's.
+        cpus: Processors of the node.
+        drain_seconds: Longest wait for requests that an old process still has.
+        watch: Told of each process that begins to serve.
+        retire: Told of each process before its end, for its last counts.
+    """
+
+    ledger: Ledger
+    front: EnvoyFront
+    servers: Servers
+    arguments: ServerArguments
+    folder: NodeFolder
+    cpus: float
+    drain_seconds: float
+    watch: Callable[[ServerRecord], None]
+    retire: Callable[[ServerRecord], Coroutine[Any, Any, None]]
+
+
+class Changes:
+    """Makes one change at a time; whoever calls sees to that."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._ledger = parts.ledger
+        self._draining: asyncio.Task[None] | None = None
+
+    def way(self, config: ServingConfig) -> str:
+        """Which way a change to ``config`` takes."""
+        state, arguments = self._ledger.state, self._parts.arguments
+        threads = tuple(thread_counts(one, arguments, self._parts.cpus)[0] for one in (state.launched, config))
+        cheap = arguments.per_model_batching and is_cheap(state.launched, config, (threads[0], threads[1]))
+        return VERSION if cheap and state.serving else RESTART
+
+    async def make(self, config: ServingConfig, generation: int, *, previous: ServingConfig | None) -> None:
+        """Bring a configuration into force; returns when requests are served by it, and the old one may still drain.
+
+        Cancelled before that, or with an error, it leaves the old one serving and nothing of the new one.
+
+        Args:
+            config: The configuration.
+            generation: Its number.
+            previous: What a crash loop returns to.
+
+        Raises:
+            HeadRoomError: There is no memory for both at once.
+            StartError: The new processes did not come up; carries their last log lines.
+            FrontError: Envoy did not take them.
+        """
+        if self.way(config) == VERSION:
+            await self._by_version(config, generation)
+        else:
+            await self._by_restart(config, generation, previous)
+
+    async def drained(self) -> None:
+        """Wait until what the last change left to drain has ended."""
+        if self._draining is not None:
+            await asyncio.shield(self._draining)
+
+    def resume_drain(self) -> None:
+        """Go on with what an earlier agent left to drain."""
+        self._begin_drain(self._ledger.state.draining, None)
+
+    async def first(self) -> None:
+        """Start the processes of a node that has none, Envoy not yet there or holding requests.
+
+        Raises:
+            StartError: They did not come up; none is left.
+        """
+        state = self._ledger.state
+        versions = self._new_versions(state.config, state.generation)
+        new = self._start(state.config, state.generation, state.config.instances, versions)
+        try:
+            await self._parts.servers.available(new)
+            await self._parts.servers.warm(new, state.config)
+        except BaseException:
+            await self._abandon(new, versions)
+            raise
+        state = self._ledger.state
+        self._ledger.write(
+            state.commit(
+                state.generation, state.config, launched=state.config, added=new, removed=(), previous=state.previous
+            ).watching(versions)
+        )
+        self._write_endpoints()
+        for server in new:
+            self._parts.watch(server)
+
+    async def follow(self) -> None:
+        """Bring a newer version of the user's to the servers, where they watch a folder of the node's.
+
+        Raises:
+            StartError: It could not be loaded; the older one serves on.
+        """
+        state, source = self._ledger.state, self._parts.arguments.model_base_path
+        if state.base_path is None or source is None:
+            return
+        number = newest(source)
+        if number is not None and number > (state.source_version or 0):
+            await self._by_version(state.config, state.generation)
+
+    async def _by_restart(self, config: ServingConfig, generation: int, previous: ServingConfig | None) -> None:
+        state = self._ledger.state
+        scaled = set(state.config.differences(config)) == {"instances"} and bool(state.serving)
+        kept = state.serving[: config.instances] if scaled else ()
+        launched = state.launched.with_values(instances=config.instances) if scaled else config
+        missing = config.instances - len(kept)
+        self._check_memory(missing)
+        old_path = None if scaled else state.base_path
+        versions = self._present_versions() if scaled else self._new_versions(config, generation)
+        new = self._start(launched, generation, missing, versions)
+        try:
+            await self._parts.servers.available(new)
+            await self._parts.servers.warm(new, config)
+            beside = [server.endpoint for server in (*self._ledger.state.serving, *new)]
+            await self._parts.front.move(beside, ())
+        except BaseException:
+            await self._abandon(new, Versions() if scaled else versions)
+            raise
+        state = self._ledger.state
+        removed = [server for server in state.serving if server not in kept]
+        self._ledger.write(
+            state.commit(generation, config, launched=launched, added=new, removed=removed, previous=previous).watching(
+                versions
+            )
+        )
+        for server in new:
+            self._parts.watch(server)
+        await _to_the_end(self._move())
+        self._begin_drain(self._ledger.state.draining, old_path)
+
+    async def _by_version(self, config: ServingConfig, generation: int) -> None:
+        state, source = self._ledger.state, self._parts.arguments.model_base_path
+        if state.base_path is None or state.version is None or source is None:
+            raise StartError("the servers do not watch a folder of the node's")
+        self._check_memory(len(state.serving), beside_process=False)
+        base_path, before = Path(state.base_path), state.version
+        versions = self._publish(source, base_path, config)
+        wanted = versions.version or before
+        try:
+            await self._parts.servers.reloaded(state.serving, wanted)
+        except BaseException:
+            # Without its folder the servers give the new version up; the old one they have never let go of.
+            shutil.rmtree(base_path / str(wanted), ignore_errors=True)
+            raise
+        self._ledger.write(self._ledger.state.reversioned(generation, config, wanted).watching(versions))
+        tidy(base_path, wanted)
+
+    def _start(self, launched: ServingConfig, generation: int, count: int, versions: Versions) -> list[ServerRecord]:
+        base_path = Path(versions.base_path) if versions.base_path else None
+        new = self._parts.servers.start(launched, generation, count, base_path)
+        self._ledger.write(self._ledger.state.begin(new))
+        return new
+
+    async def _abandon(self, new: Sequence[ServerRecord], versions: Versions) -> None:
+        """What was begun has not been; a second cancellation does not leave it half undone."""
+        self._ledger.write(self._ledger.state.abandon(new))
+        self._write_endpoints()
+        await _to_the_end(self._parts.servers.end(new))
+        if versions.base_path is not None:
+            shutil.rmtree(versions.base_path, ignore_errors=True)
+
+    async def _move(self) -> None:
+        state = self._ledger.state
+        try:
+            await self._parts.front.move(
+                [server.endpoint for server in state.serving], [server.endpoint for server in state.draining]
+            )
+        except FrontError as error:
+            # They are written, and Envoy reads them as soon as it is well; nothing is drained before.
+            _log.error("%s", error)
+
+    def _write_endpoints(self) -> None:
+        state = self._ledger.state
+        if state.serving:  # while there is none, requests are held by trying the last again and again
+            self._parts.front.write_endpoints(
+                [server.endpoint for server in state.serving], [server.endpoint for server in state.draining]
+            )
+
+    def _begin_drain(self, servers: Sequence[ServerRecord], old_path: str | None) -> None:
+        if servers:
+            self._draining = asyncio.create_task(self._drain(tuple(servers), old_path))
+
+    async def _drain(self, servers: Sequence[ServerRecord], old_path: str | None) -> None:
+        left = await self._parts.front.idle([server.endpoint for server in servers], self._parts.drain_seconds)
+        if left:
+            _log.warning("%d requests were not answered within %g s and are given up", left, self._parts.drain_seconds)
+        for server in servers:
+            await self._parts.retire(server)
+        self._ledger.write(self._ledger.state.drained(servers))
+        await self._move()
+        await self._parts.servers.end(servers)
+        if old_path is not None:
+            shutil.rmtree(old_path, ignore_errors=True)
+
+    def _present_versions(self) -> Versions:
+        state = self._ledger.state
+        return Versions(state.base_path, state.version, state.source_version)
+
+    def _new_versions(self, config: ServingConfig, generation: int) -> Versions:
+        """A folder of versions for new processes alone: the old ones must not load what is not for them."""
+        source = self._parts.arguments.model_base_path
+        if not self._parts.arguments.per_model_batching or source is None:
+            return Versions()
+        base_path = self._parts.folder.versions / f"g{generation}"
+        shutil.rmtree(base_path, ignore_errors=True)
+        return self._publish(source, base_path, config)
+
+    def _publish(self, source: Path, base_path: Path, config: ServingConfig) -> Versions:
+        number = newest(source)
+        if number is None:
+            raise StartError(f"{source} holds no version of the model")
+        parameters = batching_file.render(config, self._parts.arguments.extras) if config.enable_batching else None
+        return Versions(str(base_path), publish(source / str(number), base_path, parameters), number)
+
+    def _check_memory(self, more: int, *, beside_process: bool = True) -> None:
+        state = self._ledger.state
+        measured = max((process_memory(server.pid) for server in state.serving), default=0) if beside_process else 0
+        base_path = Path(state.base_path) if state.base_path else None
+        check_head_room(more, self._parts.servers.model_bytes(base_path), measured, node_free_memory())
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do something wholly, also when whoever waits for it is cancelled meanwhile.
+
+    The cancellation is swallowed: what it was to prevent has been done.
+    """
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()

@@ -1,0 +1,181 @@
+"""Guard: watches every process that serves, starts again what ends by itself, and takes back a change that crashes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from service.domain.clock import Clock
+from service.node.crashes import CrashLog, CrashRules
+from service.node.errors import NodeError
+from service.node.files import Ledger
+from service.node.front import EnvoyFront
+from service.node.processes import ended, tail
+from service.node.servers import Servers
+from service.node.state import ServerRecord
+
+_log = logging.getLogger(__name__)
+
+
+class Guard:
+    """One task for each process that serves, and one for Envoy.
+
+    Args:
+        ledger: Who serves.
+        front: Envoy.
+        servers: Starts replacements.
+        clock: Time.
+        rules: When to start again, and when to take back.
+        start_seconds: How long a replacement may take until it serves.
+        take_back: Returns to the configuration before, because of the given generation's crashes.
+        note: Told of every end that nobody asked for: of a ``server`` or of ``envoy``.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        front: EnvoyFront,
+        servers: Servers,
+        clock: Clock,
+        *,
+        rules: CrashRules,
+        start_seconds: float,
+        take_back: Callable[[int, str], Awaitable[bool]],
+        note: Callable[[str], None],
+    ) -> None:
+        self._ledger = ledger
+        self._front = front
+        self._servers = servers
+        self._clock = clock
+        self._rules = rules
+        self._start_seconds = start_seconds
+        self._take_back = take_back
+        self._note = note
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._crashes: dict[int, CrashLog] = {}
+        self._since = {ledger.state.generation: float("-inf")}
+        self._envoy_crashes = CrashLog(rules, float("-inf"), can_roll_back=False)
+
+    def in_force(self, generation: int) -> None:
+        """A generation has just begun to serve: it is on trial."""
+        self._since = {generation: self._clock.monotonic()}
+        self._crashes.clear()
+
+    def watch(self, server: ServerRecord) -> None:
+        """Watch a process that serves."""
+        self._run(self._watch(server))
+
+    def watch_front(self) -> None:
+        """Watch Envoy."""
+        self._run(self._front.run_on(self._front_ended))
+
+    def replace_missing(self) -> None:
+        """Start as many processes as are missing."""
+        state = self._ledger.state
+        for _ in range(state.config.instances - len(state.serving)):
+            self._run(self._start_again(state.generation, 0.0))
+
+    async def stop(self) -> None:
+        """Watch nothing any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _run(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a watch has failed", exc_info=error)
+
+    async def _watch(self, server: ServerRecord) -> None:
+        await ended(server)
+        state = self._ledger.state
+        if server not in state.serving:
+            return  # it was to end, or its end is somebody else's to note
+        last_words = tail(Path(server.log))
+        _log.error("server process %d of generation %d ended by itself:\n%s", server.pid, server.generation, last_words)
+        self._note("server")
+        self._ledger.write(state.lost(server))
+        self._show_endpoints()
+        await self._crashed(state.generation, last_words)
+
+    async def _crashed(self, generation: int, last_words: str) -> None:
+        pause = self._crash_log(generation).add(self._clock.monotonic())
+        if pause is None and await self._take_back(generation, last_words):
+            return
+        await self._start_again(generation, self._rules.longest_pause if pause is None else pause)
+
+    async def _start_again(self, generation: int, pause: float) -> None:
+        if pause:
+            _log.info("it is started again in %g s", pause)
+            await self._clock.sleep(pause)
+        state = self._ledger.state
+        if state.generation != generation or len(state.serving) >= state.config.instances:
+            return
+        new: list[ServerRecord] = []
+        try:
+            new = self._servers.start(
+                state.launched, generation, 1, Path(state.base_path) if state.base_path is not None else None
+            )
+            self._ledger.write(self._ledger.state.begin(new))
+            async with asyncio.timeout(self._start_seconds):
+                await self._servers.available(new)
+                await self._servers.warm(new, state.config)
+        except (NodeError, TimeoutError) as error:
+            why = str(error) or f"not within {self._start_seconds:g} s"
+            _log.error("a replacement did not come up: %s", why)
+            await self._give_up(new)
+            await self._crashed(generation, why)
+            return
+        except BaseException:
+            await self._give_up(new)
+            raise
+        state = self._ledger.state
+        if state.generation != generation or len(state.serving) >= state.config.instances:
+            await self._give_up(new)  # a change was made meanwhile
+            return
+        self._ledger.write(state.joined(new[0]))
+        self._show_endpoints()
+        self.watch(new[0])
+        _log.info("server process %d took the place of the one that ended", new[0].pid)
+
+    async def _give_up(self, new: list[ServerRecord]) -> None:
+        if new:
+            self._ledger.write(self._ledger.state.abandon(new))
+            with contextlib.suppress(NodeError):
+                await self._servers.end(new)
+
+    def _show_endpoints(self) -> None:
+        """Tell Envoy who serves. While nobody does it keeps the last, and holds requests by trying that again."""
+        state = self._ledger.state
+        if state.serving:
+            self._front.write_endpoints(
+                [server.endpoint for server in state.serving], [server.endpoint for server in state.draining]
+            )
+
+    def _crash_log(self, generation: int) -> CrashLog:
+        if generation not in self._crashes:
+            since = self._since.get(generation, float("-inf"))
+            can = self._ledger.state.previous is not None
+            self._crashes[generation] = CrashLog(self._rules, since, can_roll_back=can)
+        return self._crashes[generation]
+
+    async def _front_ended(self, last_words: str) -> None:
+        _log.error("Envoy ended by itself and is started again:\n%s", last_words)
+        self._note("envoy")
+        while True:
+            pause = self._envoy_crashes.add(self._clock.monotonic())
+            await self._clock.sleep(pause or 0.0)
+            try:
+                await self._front.start(self._clock.time())
+            except NodeError as error:
+                _log.error("Envoy did not come up: %s", error)
+            else:
+                return

@@ -1,0 +1,335 @@
+"""Node: everything put together: adopts or starts, changes one thing at a time, counts, and comes down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field, replace
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from service.domain.clock import Clock
+from service.domain.errors import StaleGenerationError
+from service.domain.serving_config import ServingConfig
+from service.node import batching_file, limits, processes
+from service.node.arguments import ServerArguments
+from service.node.changes import Changes, Parts
+from service.node.crashes import CrashRules
+from service.node.errors import NodeError, StartError
+from service.node.files import Ledger, NodeFolder
+from service.node.front import EnvoyFront
+from service.node.guard import Guard
+from service.node.metrics_page import ServerTotals, page
+from service.node.servers import Servers
+from service.node.state import NodeState, ServerRecord, recovered
+
+_log = logging.getLogger(__name__)
+
+#: How often the user's folder is searched for a newer version, seconds: as often as TensorFlow Serving does.
+FOLLOW_SECONDS = 1.0
+_SCRAPE_SECONDS = 1.0
+_ORPHAN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """How patient a node is. Times in seconds.
+
+    Attributes:
+        start_seconds: From the start of processes nobody waits for (the first, replacements) until they serve.
+        drain_seconds: For requests that an old process still has.
+        rules: What is done about crashes.
+    """
+
+    start_seconds: float = 300.0
+    drain_seconds: float = 60.0
+    rules: CrashRules = field(default_factory=CrashRules)
+
+
+class Node:
+    """The node. All methods are called in one event loop.
+
+    Args:
+        folder: Taken by this agent.
+        front: Envoy.
+        servers: The server processes.
+        arguments: The user's.
+        settings: How patient it is.
+        clock: Time.
+        cpus: Processors of the node.
+        digest: Of all with which processes are started beside the configuration; another one restarts them.
+    """
+
+    def __init__(
+        self,
+        folder: NodeFolder,
+        front: EnvoyFront,
+        servers: Servers,
+        arguments: ServerArguments,
+        settings: NodeSettings,
+        clock: Clock,
+        *,
+        cpus: float,
+        digest: str,
+    ) -> None:
+        initial = NodeState(generation=0, config=arguments.initial, launched=arguments.initial, settings=digest)
+        found = folder.read_state()
+        self._recovery = recovered(found or initial, processes.alive)
+        self._folder = folder
+        self._front = front
+        self._servers = servers
+        self._arguments = arguments
+        self._settings = settings
+        self._clock = clock
+        self._cpus = cpus
+        self._digest = digest
+        self._ledger = Ledger(folder, self._recovery.state)
+        self._turn = asyncio.Lock()
+        self._totals = ServerTotals()
+        self._metrics = _NodeMetrics()
+        self._follower: asyncio.Task[None] | None = None
+        self._guard = Guard(
+            self._ledger,
+            front,
+            servers,
+            clock,
+            rules=settings.rules,
+            start_seconds=settings.start_seconds,
+            take_back=self._take_back,
+            note=self._metrics.crashes.inc_for,
+        )
+        self._changes = Changes(
+            Parts(
+                ledger=self._ledger,
+                front=front,
+                servers=servers,
+                arguments=arguments,
+                folder=folder,
+                cpus=cpus,
+                drain_seconds=settings.drain_seconds,
+                watch=self._guard.watch,
+                retire=self._retire,
+            )
+        )
+        self.bounds = limits.knob_bounds(cpus, arguments.initial)
+        """Lowest and highest value of each knob here."""
+        self.switching = False
+        """Whether a change is being made; the old configuration serves."""
+
+    @property
+    def config(self) -> ServingConfig:
+        """The configuration in force."""
+        return self._ledger.state.config
+
+    @property
+    def generation(self) -> int:
+        """Its number."""
+        return self._ledger.state.generation
+
+    @property
+    def serving(self) -> tuple[ServerRecord, ...]:
+        """The processes that get requests."""
+        return self._ledger.state.serving
+
+    async def start(self) -> None:
+        """Adopt what an earlier agent left, start what is missing, end what nobody wants; returns when it serves.
+
+        Raises:
+            StartError: Nothing serves; what was started is ended again, what was adopted left alone.
+        """
+        adopted = await self._front.adopt()
+        state = self._ledger.state
+        self._write_endpoints()
+        self._ledger.write(state)
+        if state.serving and not adopted:
+            await self._front.start(self._clock.time())
+        await self._end_orphans()
+        if not state.serving:
+            try:
+                async with asyncio.timeout(self._settings.start_seconds):
+                    await self._changes.first()
+            except TimeoutError:
+                raise StartError(f"the model was not AVAILABLE within {self._settings.start_seconds:g} s") from None
+            if not adopted:
+                await self._front.start(self._clock.time())
+        for server in state.serving:
+            self._guard.watch(server)
+        self._guard.watch_front()
+        self._guard.replace_missing()
+        self._changes.resume_drain()
+        if state.serving and state.settings != self._digest:
+            await self._with_new_settings()
+        if self._ledger.state.base_path is not None:
+            self._follower = asyncio.create_task(self._follow())
+
+    async def reconfigure(self, config: ServingConfig, generation: int) -> None:
+        """Put a configuration in force; returns when requests are served by it. May be cancelled.
+
+        Raises:
+            StaleGenerationError: The number is not newer.
+            InfeasibleConfigError: The node cannot run it; names the knob.
+            NodeError: It did not come into force, and the old one has kept serving.
+        """
+        async with self._turn:
+            state = self._ledger.state
+            if generation == state.generation and config == state.config:
+                return
+            if generation <= state.generation:
+                raise StaleGenerationError(generation, state.generation)
+            limits.check_feasible(config, self.bounds, self._cpus)
+            batching_file.check(config, self._arguments.extras)
+            await self._changes.drained()
+            await self._change(config, generation, previous=state.config)
+
+    async def versions(self) -> list[int]:
+        """Versions of the model that are served."""
+        for server in self.serving:
+            found = [version.number for version in await self._servers.versions(server) if version.state == "AVAILABLE"]
+            if found:
+                return sorted(found)
+        return []
+
+    async def metrics(self) -> str:
+        """The metrics page.
+
+        Raises:
+            FrontError: Envoy does not answer, and nothing could be said of what clients felt.
+        """
+        felt = await self._front.felt()
+        serving = self.serving
+        pages = await asyncio.gather(*(self._servers.metrics(server, _SCRAPE_SECONDS) for server in serving))
+        for server, text in zip(serving, pages, strict=True):
+            if text is not None:
+                self._totals.saw(server, text)
+        self._totals.keep_only(self._ledger.state.servers)
+        self._metrics.servers.set(len(serving))
+        own = generate_latest(self._metrics.registry).decode()
+        return (
+            page(
+                self._arguments.model,
+                felt,
+                self._totals,
+                generation=self.generation,
+                front_started_at=self._front.started_at,
+            )
+            + own
+        )
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Take nothing new, finish what is in hand, end everything. Idempotent."""
+        if self._follower is not None:
+            self._follower.cancel()
+        await self._front.drain(drain_seconds)
+        await self._guard.stop()
+        await self._front.stop()
+        await self._servers.end(self._ledger.state.servers)
+        await self._end_marked(set())
+        self._folder.forget_state()
+
+    async def _change(self, config: ServingConfig, generation: int, *, previous: ServingConfig | None) -> None:
+        self.switching = True
+        way, begun = self._changes.way(config), self._clock.monotonic()
+        outcome = "failed"
+        try:
+            await self._changes.make(config, generation, previous=previous)
+            outcome = "ok"
+        finally:
+            self.switching = False
+            self._metrics.switches.labels(way=way, outcome=outcome).inc()
+        self._metrics.switch_seconds.labels(way=way).observe(self._clock.monotonic() - begun)
+        self._guard.in_force(generation)
+        _log.info("generation %d in force by %s: %s", generation, way, config.describe())
+
+    async def _take_back(self, generation: int, last_words: str) -> bool:
+        """Return to the configuration before, whose number is the next; whether that was done."""
+        async with self._turn:
+            state = self._ledger.state
+            if state.generation != generation or state.previous is None:
+                return state.generation != generation
+            _log.error("generation %d crashes again and again and is taken back:\n%s", generation, last_words)
+            try:
+                async with asyncio.timeout(self._settings.start_seconds):
+                    await self._changes.drained()
+                    await self._change(state.previous, generation + 1, previous=None)
+            except (NodeError, TimeoutError) as error:
+                _log.error("it could not be taken back: %s", error)
+                return False
+            self._metrics.rollbacks.inc()
+            return True
+
+    async def _with_new_settings(self) -> None:
+        """The user starts the agent with other arguments than before: the same configuration, new processes."""
+        async with self._turn:
+            _log.info("the server's arguments have changed: its processes are replaced")
+            state = self._ledger.state
+            self._ledger.write(replace(state, settings=self._digest, launched=state.launched))
+            await self._change(state.config, state.generation + 1, previous=None)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._clock.sleep(FOLLOW_SECONDS)
+            try:
+                async with self._turn, asyncio.timeout(self._settings.start_seconds):
+                    await self._changes.follow()
+            except (NodeError, TimeoutError) as error:
+                _log.error("the newest version of the model could not be brought into service: %s", error)
+
+    async def _retire(self, server: ServerRecord) -> None:
+        text = await self._servers.metrics(server, _SCRAPE_SECONDS)
+        if text is not None:
+            self._totals.saw(server, text)
+        self._totals.gone(server)
+
+    def _write_endpoints(self) -> None:
+        state = self._ledger.state
+        if state.serving:
+            self._front.write_endpoints(
+                [server.endpoint for server in state.serving], [server.endpoint for server in state.draining]
+            )
+
+    async def _end_orphans(self) -> None:
+        state = self._ledger.state
+        wanted = {(one.pid, one.started_ticks) for one in state.servers}
+        if self._front.process is not None:
+            wanted.add((self._front.process.pid, self._front.process.started_ticks))
+        await self._end_marked(wanted)
+
+    async def _end_marked(self, wanted: set[tuple[int, int]]) -> None:
+        orphans = [one for one in processes.marked(self._folder.path) if (one.pid, one.started_ticks) not in wanted]
+        for one in orphans:
+            _log.info("process %d is no longer wanted and is ended", one.pid)
+        await asyncio.gather(*(processes.end(one, _ORPHAN_SECONDS) for one in orphans))
+
+
+class _NodeMetrics:
+    """What the node counts of itself."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.switches = Counter(
+            "regulus_node_switches", "Changes of configuration", ["way", "outcome"], registry=self.registry
+        )
+        self.switch_seconds = Histogram(
+            "regulus_node_switch_seconds",
+            "Time from the order to requests being served by it",
+            ["way"],
+            buckets=(0.5, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89),
+            registry=self.registry,
+        )
+        self.crashes = _Crashes(self.registry)
+        self.rollbacks = Counter(
+            "regulus_node_rollbacks", "Changes taken back because their servers crashed", registry=self.registry
+        )
+        self.servers = Gauge("regulus_node_servers", "Server processes that get requests", registry=self.registry)
+
+
+class _Crashes:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._counter = Counter(
+            "regulus_node_crashes", "Processes that ended by themselves", ["process"], registry=registry
+        )
+        for process in ("server", "envoy"):
+            self._counter.labels(process=process)
+
+    def inc_for(self, process: str) -> None:
+        self._counter.labels(process=process).inc()

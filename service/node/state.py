@@ -1,0 +1,258 @@
+"""State: what the node remembers beyond the agent's own life, and how a change moves through it. Pure.
+
+Every process is in one of three roles, and a change is three steps, each written down before anything is done about it:
+
+    begin     the new processes are *starting*; the old ones *serve*
+    commit    the new ones *serve*; the old ones are *draining*
+    drained   the old ones are forgotten
+
+So at whatever moment the agent dies, what it wrote says which processes are to serve. :func:`recovered` is what the
+next agent makes of it: before the commit the change has not been, after it the change has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from service.domain.serving_config import ServingConfig
+from service.node.envoy_config import Endpoint
+from service.node.errors import StateError
+
+#: Layout of the file; a file of another is not read.
+LAYOUT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRecord:
+    """A process that can be recognised again.
+
+    Attributes:
+        pid: Its number.
+        started_ticks: When it was started, as ``/proc/PID/stat`` counts it; tells it from a later one of that number.
+    """
+
+    pid: int
+    started_ticks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRecord(ProcessRecord):
+    """A server process.
+
+    Attributes:
+        generation: The generation it was started for.
+        grpc_port: Its port for gRPC, on loopback.
+        rest_port: Its port for REST and metrics.
+        log: Path of its log.
+    """
+
+    generation: int
+    grpc_port: int
+    rest_port: int
+    log: str
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where Envoy finds it."""
+        return Endpoint(self.grpc_port, self.rest_port)
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """A folder of versions that the node made.
+
+    Attributes:
+        base_path: The folder; None where processes watch the user's own.
+        version: The newest version in it.
+        source_version: The user's version that it was made of.
+    """
+
+    base_path: str | None = None
+    version: int | None = None
+    source_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeState:
+    """Everything that is to survive the agent.
+
+    Attributes:
+        generation: Number of the configuration in force.
+        config: The configuration in force.
+        launched: The one with which its processes were started; differs in what was changed without a restart.
+        previous: The one before, which a crash loop returns to; None after a return, or at the beginning.
+        base_path: Folder of versions that the processes watch, where the node made it; None for the user's own.
+        version: The newest version in it that is wanted; None with the user's own.
+        source_version: The user's version that it was made of.
+        settings: Digest of what the processes were started with beside the configuration.
+        serving: Processes that get requests.
+        starting: Processes that are to.
+        draining: Processes that finish what they have.
+    """
+
+    generation: int
+    config: ServingConfig
+    launched: ServingConfig
+    previous: ServingConfig | None = None
+    base_path: str | None = None
+    version: int | None = None
+    source_version: int | None = None
+    settings: str = ""
+    serving: tuple[ServerRecord, ...] = ()
+    starting: tuple[ServerRecord, ...] = ()
+    draining: tuple[ServerRecord, ...] = ()
+
+    def begin(self, servers: Iterable[ServerRecord]) -> NodeState:
+        """Processes were started that do not serve yet."""
+        return replace(self, starting=(*self.starting, *servers))
+
+    def abandon(self, servers: Iterable[ServerRecord]) -> NodeState:
+        """They will not serve; they are to be ended."""
+        gone = set(servers)
+        return replace(self, starting=tuple(server for server in self.starting if server not in gone))
+
+    def commit(
+        self,
+        generation: int,
+        config: ServingConfig,
+        *,
+        launched: ServingConfig,
+        added: Iterable[ServerRecord],
+        removed: Iterable[ServerRecord],
+        previous: ServingConfig | None,
+    ) -> NodeState:
+        """The change is made: requests go to those that stay and to the new ones.
+
+        Args:
+            generation: Its number.
+            config: What is in force from now on.
+            launched: What the processes were started with.
+            added: Processes that begin to serve.
+            removed: Processes that finish what they have.
+            previous: What a crash loop returns to.
+        """
+        new, old = tuple(added), set(removed)
+        return replace(
+            self.abandon(new),
+            generation=generation,
+            config=config,
+            launched=launched,
+            previous=previous,
+            serving=(*(server for server in self.serving if server not in old), *new),
+            draining=(*self.draining, *(server for server in self.serving if server in old)),
+        )
+
+    def watching(self, versions: Versions) -> NodeState:
+        """The processes that serve watch a folder that the node made."""
+        return replace(
+            self, base_path=versions.base_path, version=versions.version, source_version=versions.source_version
+        )
+
+    def reversioned(self, generation: int, config: ServingConfig, version: int) -> NodeState:
+        """The same processes serve by another configuration, which a new version folder brought."""
+        previous = self.previous if config == self.config else self.config
+        return replace(self, generation=generation, config=config, previous=previous, version=version)
+
+    def joined(self, server: ServerRecord) -> NodeState:
+        """A replacement begins to serve."""
+        return replace(self.abandon([server]), serving=(*self.serving, server))
+
+    def lost(self, server: ServerRecord) -> NodeState:
+        """A process has ended, in whatever role."""
+        return replace(
+            self,
+            serving=tuple(one for one in self.serving if one != server),
+            starting=tuple(one for one in self.starting if one != server),
+            draining=tuple(one for one in self.draining if one != server),
+        )
+
+    def drained(self, servers: Iterable[ServerRecord]) -> NodeState:
+        """They have finished and may be ended."""
+        gone = set(servers)
+        return replace(self, draining=tuple(server for server in self.draining if server not in gone))
+
+    @property
+    def servers(self) -> tuple[ServerRecord, ...]:
+        """All processes."""
+        return (*self.serving, *self.starting, *self.draining)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; :meth:`from_dict` reads it back to an equal value."""
+        return {
+            "layout": LAYOUT,
+            "generation": self.generation,
+            "config": self.config.to_dict(),
+            "launched": self.launched.to_dict(),
+            "previous": self.previous.to_dict() if self.previous else None,
+            "base_path": self.base_path,
+            "version": self.version,
+            "source_version": self.source_version,
+            "settings": self.settings,
+            **{role: [_server_to_dict(server) for server in getattr(self, role)] for role in _ROLES},
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> NodeState:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            StateError: It was written by another version, or makes no sense.
+        """
+        if raw.get("layout") != LAYOUT:
+            raise StateError(f"the node's state has layout {raw.get('layout')!r}, and this version reads {LAYOUT}")
+        try:
+            return cls(
+                generation=int(raw["generation"]),
+                config=ServingConfig.from_dict(raw["config"]),
+                launched=ServingConfig.from_dict(raw["launched"]),
+                previous=ServingConfig.from_dict(raw["previous"]) if raw["previous"] else None,
+                base_path=raw["base_path"],
+                version=raw["version"],
+                source_version=raw["source_version"],
+                settings=raw["settings"],
+                **{role: tuple(ServerRecord(**server) for server in raw[role]) for role in _ROLES},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(f"the node's state cannot be read: {error!r}") from error
+
+
+_ROLES = ("serving", "starting", "draining")
+
+
+def _server_to_dict(server: ServerRecord) -> dict[str, Any]:
+    return {name: getattr(server, name) for name in ServerRecord.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a new agent does first.
+
+    Attributes:
+        state: What holds from now on.
+        end: Processes that are no longer wanted.
+        missing: How many processes must be started so that there are as many as there should be.
+    """
+
+    state: NodeState
+    end: tuple[ServerRecord, ...] = field(default=())
+    missing: int = 0
+
+
+def recovered(state: NodeState, alive: Callable[[ServerRecord], bool]) -> Recovery:
+    """What becomes of a state whose agent has died.
+
+    Args:
+        state: What it wrote last.
+        alive: Whether a process still runs.
+    """
+    serving = tuple(server for server in state.serving if alive(server))
+    kept = replace(
+        state, serving=serving, starting=(), draining=tuple(server for server in state.draining if alive(server))
+    )
+    return Recovery(
+        state=kept,
+        end=tuple(server for server in state.starting if alive(server)),
+        missing=max(state.config.instances - len(serving), 0),
+    )
