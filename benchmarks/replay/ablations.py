@@ -11,7 +11,15 @@ from service.learning.policy import Policy
 from service.learning.space import ConfigSpace
 
 #: Name of the variant → what differs from the default tuning.
-VARIANTS: Mapping[str, Mapping[str, Any]] = {}
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "without_regions": {"region": "whole"},
+    "fixed_radius": {"region": "fixed"},
+    "radius_by_bo": {"region": "by_bo"},
+    "without_bayesian": {"bayesian": False},
+    "without_performance_model": {"performance_model": False},
+    "without_context": {"context": False},
+    "free_switches": {"switch_gain": 0.0, "switch_cost": 0.0},
+}
 
 
 def _variant(changes: Mapping[str, Any]) -> PolicyFactory:

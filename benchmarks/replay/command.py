@@ -56,6 +56,9 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="Results; a whole run goes to benchmarks/results/, others to out/bench/."),
     ] = None,
+    pieces: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where finished pieces are kept, so that a run can go on.")
+    ] = OUT / "pieces",
     list_policies: Annotated[bool, typer.Option("--list", help="Name the policies and end.")] = False,
 ) -> None:
     """Let every policy steer replayed landscapes: each scenario, each seed.
@@ -79,7 +82,7 @@ def run(
             seeds=seeds or (QUICK_SEEDS if quick else SEEDS),
             windows=windows or (QUICK_WINDOWS if quick else DEFAULT_WINDOWS),
             workers=workers,
-            scratch=OUT / "pieces",
+            scratch=pieces,
             costs=costs,
         )
         outcome = _with_progress(options, console)
@@ -123,17 +126,21 @@ def report_command(
 
 def _with_progress(options: Options, console: Console) -> Outcome:
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=console, transient=True, speed_estimate_period=600)
+    bar = progress.add_task("", total=None)
+
+    def tell(done: int, total: int) -> None:
+        progress.start()  # Not before the options are known to be right.
+        progress.update(bar, completed=done, total=total)
+
     try:
-        with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as progress:
-            bar = progress.add_task("", total=None)
-
-            def tell(done: int, total: int) -> None:
-                progress.update(bar, completed=done, total=total)
-
-            return run_benchmark(options, tell)
+        return run_benchmark(options, tell)
     except KeyboardInterrupt:
         console.print("interrupted; what is done is kept, the same command goes on from here")
         raise typer.Exit(INTERRUPTED) from None
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 def _first_model(landscapes: Path) -> Sequence[str]:

@@ -65,8 +65,9 @@ def carry_out_all(pending: Sequence[Job], workers: int, finished: Callable[[], N
     failures = []
     with _environment(_ONE_THREAD):
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts_to_the_parent) as pool:
-            futures = {pool.submit(_carry_out, job): job for job in pending}
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            with _interrupts_held_back():
+                futures = {pool.submit(_carry_out, job): job for job in pending}
             try:
                 for future in as_completed(futures):
                     if (error := future.exception()) is not None:
@@ -84,8 +85,14 @@ def _carry_out(job: Job) -> None:
     job.carry_out()
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C, which a terminal sends to all: this one ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
