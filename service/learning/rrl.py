@@ -35,7 +35,8 @@ from numpy.typing import NDArray
 from service.learning.moves import nearest_point
 from service.learning.network import Network, fit
 from service.learning.objective import Objective
-from service.learning.searcher import MAX_WINDOWS, Problem, Search, Searcher, Visit
+from service.learning.search import Problem, Search, Visit
+from service.learning.searcher import MAX_WINDOWS, Searcher
 from service.learning.space import ConfigSpace, Point
 
 Array = NDArray[np.float64]

@@ -6,7 +6,8 @@ from service.domain.decision import Intent
 from service.domain.slo import Slo
 from service.domain.workload import Workload
 from service.learning.objective import Objective, Score
-from service.learning.searcher import Known, Problem, Search, Searcher, Steps, Stepwise, Visit
+from service.learning.search import Known, Problem, Search, Steps, Stepwise, Visit
+from service.learning.searcher import Searcher
 from service.learning.space import Point
 from tests.support.searching import LOAD, SLO, at, bowl, grid, problem, visit, window
 

@@ -12,7 +12,7 @@ from service.domain.workload import Workload
 from service.learning.context import Context
 from service.learning.history import Measurement
 from service.learning.policy import Policy
-from service.learning.searcher import Known, Problem, Steps, Visit
+from service.learning.search import Known, Problem, Steps, Visit
 from service.learning.space import ConfigSpace, Knob, Point
 from tests.support.landscape import BOUNDS
 

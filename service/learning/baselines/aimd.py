@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from service.learning.baselines.guide import guide_point
 from service.learning.moves import moved
-from service.learning.searcher import Problem, Search, Searcher, Visit
+from service.learning.search import Problem, Search, Visit
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace, Point
 
 #: Examples by which the batch size grows. Clipper fixes an amount but publishes no number that would fit all models.

@@ -13,7 +13,8 @@ import math
 import numpy as np
 
 from service.learning.moves import actions, moved
-from service.learning.searcher import TRIALS, Searcher, Steps, Stepwise
+from service.learning.search import TRIALS, Steps, Stepwise
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace, Point
 
 #: First temperature: a tail a third worse is accepted about one time in three.

@@ -6,7 +6,8 @@ from service.domain.decision import Intent, Recommendation
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.workload import Workload
-from service.learning.searcher import Search, Searcher
+from service.learning.search import Search
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace, Point
 
 

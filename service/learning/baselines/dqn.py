@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from service.learning.baselines.q_learning import DISCOUNT, STAY, choices, epsilon
 from service.learning.moves import Action, actions
 from service.learning.network import Network
-from service.learning.searcher import Searcher, Steps, Stepwise
+from service.learning.search import Steps, Stepwise
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace, Point
 
 Array = NDArray[np.float64]

@@ -7,7 +7,8 @@ in five at random: the settings of SMAC3's hyperparameter facade. The scores are
 from __future__ import annotations
 
 from service.learning.baselines.model_based import ModelBased
-from service.learning.searcher import TRIALS, Searcher
+from service.learning.search import TRIALS
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace
 
 #: Points before the first fit.

@@ -7,7 +7,8 @@ gives no numbers for inter-op and intra-op threads, so TensorFlow chooses them.
 from __future__ import annotations
 
 from service.domain.serving_config import ServingConfig
-from service.learning.searcher import Problem, Search, Searcher
+from service.learning.search import Problem, Search
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace, Point
 
 #: BatchingParameters' own default for max_batch_size; a space has what it has nearest to it.

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from service.learning.moves import moved
 from service.learning.objective import WINDOW_NOISE
-from service.learning.searcher import Searcher, Steps, Stepwise
+from service.learning.search import Steps, Stepwise
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace, Point
 
 #: A step helps when the score falls by more than windows of one configuration differ.

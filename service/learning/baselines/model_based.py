@@ -16,7 +16,7 @@ from skopt.acquisition import gaussian_ei
 from skopt.utils import cook_estimator
 
 from service.learning.baselines.random_search import Shuffled
-from service.learning.searcher import TRIALS, Problem, Search, Visit
+from service.learning.search import TRIALS, Problem, Search, Visit
 from service.learning.space import Point
 
 Model = Literal["GP", "ET", "RF"]

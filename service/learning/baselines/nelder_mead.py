@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.learning.moves import nearest_point
-from service.learning.searcher import Searcher, Steps, Stepwise
+from service.learning.search import Steps, Stepwise
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace, Point
 
 Array = NDArray[np.float64]

@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 import optuna
 
-from service.learning.searcher import TRIALS, Problem, Search, Searcher, Visit
+from service.learning.search import TRIALS, Problem, Search, Visit
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace, Point
 
 Sampler = Literal["tpe", "gp"]

@@ -18,7 +18,8 @@ from collections import defaultdict
 import numpy as np
 
 from service.learning.moves import Action, actions, moved
-from service.learning.searcher import Searcher, Steps, Stepwise
+from service.learning.search import Steps, Stepwise
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace, Point
 
 #: Step size α.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.learning.searcher import TRIALS, Problem, Search, Searcher
+from service.learning.search import TRIALS, Problem, Search
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace, Point
 
 

@@ -8,7 +8,8 @@ climbed once in place of three times: a suggestion's time is part of the compari
 from __future__ import annotations
 
 from service.learning.baselines.model_based import ModelBased
-from service.learning.searcher import TRIALS, Searcher
+from service.learning.search import TRIALS
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace
 
 #: scikit-optimize's ``n_initial_points``.

@@ -11,7 +11,8 @@ from service.learning.baselines.model_based import Model, ModelBased
 from service.learning.baselines.random_search import Shuffled, random_search
 from service.learning.baselines.skopt_cold import skopt_et, skopt_gp
 from service.learning.objective import Score
-from service.learning.searcher import Search, Searcher
+from service.learning.search import Search
+from service.learning.searcher import Searcher
 from service.learning.space import ConfigSpace, Point
 from tests.support.searching import at, bowl, grid, played, problem, visit
 

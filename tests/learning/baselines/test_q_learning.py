@@ -9,7 +9,7 @@ import pytest
 from service.learning.baselines.dqn import learn as learn_network
 from service.learning.baselines.q_learning import EXPLORING, LEAST_EPSILON, STAY, choices, epsilon
 from service.learning.baselines.q_learning import learn as learn_table
-from service.learning.searcher import Steps
+from service.learning.search import Steps
 from service.learning.space import ConfigSpace, Point
 from tests.support.searching import answered, at, bowl, grid
 
