@@ -1,0 +1,1 @@
+"""Policies against one another on a live server, each for the same time: `regulus bench live`."""

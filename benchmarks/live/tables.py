@@ -1,0 +1,87 @@
+"""Tables of the comparison on a live server, each computed from its runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from benchmarks.live import summary
+from benchmarks.live.plan import SCHEDULES, STEP, Cell
+from benchmarks.live.results import Row
+from benchmarks.live.summary import DEFAULT, Study
+from benchmarks.statistics import Estimate
+from benchmarks.tables import Table, milliseconds
+
+
+def all_tables(study: Study) -> list[Table]:
+    """Against the default first, then cell by cell."""
+    return [against_default(study), *(of_cell(study, cell) for cell in study.cells)]
+
+
+def against_default(study: Study) -> Table:
+    """What each policy makes of the default's p99 and of its violations, exploring included."""
+    rows = []
+    for policy in (name for name in study.policies if name != DEFAULT):
+        row = [policy, str(len(study.pairs(policy)))]
+        for schedules in ((STEP,), SCHEDULES):
+            pairs = study.pairs(policy, schedules)
+            row += [change(summary.p99_ratio(pairs)), change(summary.violation_ratio(pairs))]
+        rows.append(row)
+    header = ["policy", "runs", "p99, step schedule", "SLO violations, step schedule", "p99, all loads"]
+    note = (
+        "Change against the default on the same arrivals, exploration included: the geometric mean of the ratios of "
+        "p99, and the mean share of requests that broke the objective over the default's. Brackets: 90 % bootstrap "
+        "interval over runs, from five runs on."
+    )
+    return Table("Live, against TensorFlow Serving's default", [*header, "SLO violations, all loads"], rows, note)
+
+
+def of_cell(study: Study, cell: Cell) -> Table:
+    """One load: every policy, the one that breaks the objective least first."""
+    there = [(name, runs) for name in study.policies if (runs := study.of_policy(name, cell))]
+    there.sort(key=lambda one: summary.mean(one[1], "violation_ratio"))
+    header = ["policy", "runs", "p50, ms", "p99, ms", "p99 of the last third, ms", "over the bound, %", "lost"]
+    header += ["seconds until met for good", "switches", "windows", "p99 of a suggestion, ms", "others' CPU share, %"]
+    bound = study.bounds.get(cell.key)
+    title = f"Live, {_words(cell)}" + (f", p99 ≤ {milliseconds(bound)} ms" if bound else "")
+    return Table(title, header, [_row(name, runs) for name, runs in there])
+
+
+def change(ratio: Estimate | None) -> str:
+    """A ratio as a change in percent, with its interval."""
+    if ratio is None:
+        return "–"
+    if math.isnan(ratio.low):
+        return _percent(ratio.value)
+    return f"{_percent(ratio.value)} [{_percent(ratio.low)}, {_percent(ratio.high)}]"
+
+
+def _percent(ratio: float) -> str:
+    if not math.isfinite(ratio):
+        return "∞"
+    value = 100 * (ratio - 1)
+    return f"{'−' if value < 0 else '+'}{abs(value):.1f} %"
+
+
+def _row(policy: str, runs: Sequence[Row]) -> list[str]:
+    met = summary.met_after(runs)
+    return [
+        policy,
+        str(len(runs)),
+        milliseconds(summary.middle(runs, "p50")),
+        milliseconds(summary.middle(runs, "p99")),
+        milliseconds(summary.last_third(runs)),
+        f"{100 * summary.mean(runs, 'violation_ratio'):.1f}",
+        str(summary.lost(runs)),
+        f"{met:.0f}" if math.isfinite(met) else "never",
+        f"{sum(len(run['switches']) for run in runs) / len(runs):.1f}",
+        f"{summary.mean(runs, 'windows'):.1f}",
+        milliseconds(summary.suggestion_p99(runs)),
+        f"{100 * summary.mean(runs, 'foreign_cpu_share'):.1f}",
+    ]
+
+
+def _words(cell: Cell) -> str:
+    kinds = {"step": "step schedule", "gamma": "Gamma arrivals with CV 4", "trace": "recorded trace"}
+    of = "highest step" if cell.schedule == STEP else "mean"
+    return f"{kinds[cell.schedule]}, {of} {cell.percent} % of capacity"
