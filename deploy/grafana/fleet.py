@@ -97,6 +97,44 @@ _NODES = Row(
     ],
 )
 
+_PROCESSES = Row(
+    "Processes (nodes behind Envoy)",
+    [
+        TimeSeries(
+            title="Server processes",
+            about="That get requests. More than the knob `instances` says: a change is being made.",
+            queries=[Query("regulus_node_servers", "{{instance}}")],
+            width=8,
+            stepped=True,
+            low=0,
+        ),
+        TimeSeries(
+            title="Crashes",
+            queries=[
+                Query(
+                    "sum by (instance, process) (increase(regulus_node_crashes_total[$__interval]))",
+                    "{{instance}} {{process}}",
+                )
+            ],
+            width=8,
+            bars=True,
+            low=0,
+        ),
+        TimeSeries(
+            title="Switches by way",
+            about="restart: new processes. version: a new version folder, for sizes and timeouts alone.",
+            queries=[
+                Query(
+                    "sum by (way, outcome) (increase(regulus_node_switches_total[$__interval]))", "{{way}}: {{outcome}}"
+                )
+            ],
+            width=8,
+            bars=True,
+            low=0,
+        ),
+    ],
+)
+
 _REGULUS = Row(
     "Regulus",
     [
@@ -147,5 +185,5 @@ FLEET = Dashboard(
     uid="regulus-fleet",
     title="Regulus / Fleet",
     about="All models and all nodes at a glance, and Regulus's own health.",
-    rows=[_MODELS, _NODES, _REGULUS],
+    rows=[_MODELS, _NODES, _PROCESSES, _REGULUS],
 )
