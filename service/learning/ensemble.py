@@ -69,31 +69,32 @@ class Ensemble:
         spread = np.maximum(chosen.std(axis=0), 0.2)
         self.particles = centre + shrink * (chosen - centre) + width * spread * noise
 
-    def update(self, predict: Predict, observed: Array, noise: Array) -> None:
+    def update(self, predict: Predict, observed: Array, covariance: Array) -> None:
         """Take an observation in.
 
         Args:
             predict: What particles would have seen.
             observed: What was seen, shape (m,).
-            noise: Its standard deviations, shape (m,).
+            covariance: Of its errors, shape (m, m).
         """
         drift = _centred(self._rng.standard_normal(self.particles.shape))
         self.particles = (self.particles + DRIFT * drift).clip(-_BOUND, _BOUND)
         before = self.particles.std(axis=0)
         for share in STEPS:
-            self._step(predict(self.particles), observed, noise / np.sqrt(share))
+            self._step(predict(self.particles), observed, covariance / share)
         after = self.particles.std(axis=0)
         wider = 1 + RELAXATION * np.maximum(before - after, 0.0) / np.maximum(after, 1e-9)
         centre = self.particles.mean(axis=0)
         self.particles = (centre + np.minimum(wider, 2.0) * (self.particles - centre)).clip(-_BOUND, _BOUND)
 
-    def _step(self, predicted: Array, observed: Array, noise: Array) -> None:
+    def _step(self, predicted: Array, observed: Array, covariance: Array) -> None:
         count = len(self.particles)
         seen = predicted - predicted.mean(axis=0)
         own = self.particles - self.particles.mean(axis=0)
         cross = own.T @ seen / (count - 1)
-        total = seen.T @ seen / (count - 1) + np.diag(noise**2)
-        perturbed = observed + noise * _centred(self._rng.standard_normal(predicted.shape))
+        total = seen.T @ seen / (count - 1) + covariance
+        draws = _centred(self._rng.standard_normal(predicted.shape))
+        perturbed = observed + draws @ np.linalg.cholesky(covariance).T
         self.particles = self.particles + np.linalg.solve(total, (perturbed - predicted).T).T @ cross.T
 
 

@@ -8,6 +8,9 @@ seen and for what is predicted,
     ln(t s / (t + s)),    s = CEILING · duration of the window,
 
 and such a window says little more than that the load exceeds the capacity.
+
+Errors are of two kinds: each number's own, and one that a whole window shares, because the machine is sometimes slower
+or faster as a whole and a few bad moments move all of them.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ CEILING = 0.15
 #: Added to waits, whose logarithm says nothing when they are next to none.
 _LEAST_WAIT = 2e-4
 #: What the model cannot say right of each number however well it is known: p50, p90, p99, mean, batch, wait.
-DISCREPANCIES = (0.15, 0.17, 0.25, 0.17, 0.12, 0.4)
+DISCREPANCIES = (0.12, 0.12, 0.2, 0.12, 0.12, 0.4)
+#: How a whole window is off.
+SHARED = (0.25, 0.25, 0.25, 0.25, 0.05, 0.25)
 #: Neighbouring requests wait for each other, so a window holds fewer independent ones: this many times.
 _CORRELATED = 3.0
 
@@ -42,19 +47,19 @@ class Evidence:
 
     Attributes:
         observed: Shape (m,).
-        noise: Their standard deviations, sampling and discrepancy together, shape (m,).
+        covariance: Of their errors, sampling and discrepancy together, shape (m, m).
         kept: Which of the possible numbers the window showed, shape (6,).
         ceiling: The ``s`` of the module's docstring, seconds.
     """
 
     observed: Array
-    noise: Array
+    covariance: Array
     kept: NDArray[np.bool_]
     ceiling: float
 
     @classmethod
-    def of(cls, window: Window, doubt: float = 1.0) -> Evidence:
-        """What a window with at least one request shows; ``doubt`` scales the discrepancies."""
+    def of(cls, window: Window) -> Evidence:
+        """What a window with at least one request shows."""
         ceiling = CEILING * max(window.duration_seconds, 1e-3)
         total = window.succeeded + window.rejected + window.failed
         served = window.latency.count / max(total, window.latency.count, 1)
@@ -75,8 +80,25 @@ class Evidence:
             errors.append(1 / math.sqrt(independent))
         observed = np.array(values)
         kept = np.isfinite(observed)
-        noise = np.hypot(np.array(errors), doubt * np.array(DISCREPANCIES))
-        return cls(observed[kept], noise[kept], kept, ceiling)
+        own, shared = np.hypot(errors, DISCREPANCIES)[kept], np.array(SHARED)[kept]
+        return cls(observed[kept], np.diag(own**2) + np.outer(shared, shared), kept, ceiling)
+
+    def misfit(self, predicted: Array, scale: float = 1.0) -> Array:
+        """Squared Mahalanobis distance of predictions, shape (k, m), from what was seen; shape (k,).
+
+        Args:
+            predicted: From :meth:`predicted`.
+            scale: Of the errors' standard deviations.
+        """
+        apart = predicted - self.observed
+        distance: Array = np.einsum("ki,ki->k", apart, np.linalg.solve(scale**2 * self.covariance, apart.T).T)
+        return distance
+
+    def surprise(self, predicted: Array) -> float:
+        """Mean squared error of the ensemble's mean in units of what was to be expected; about 1 where all is well."""
+        apart = predicted.mean(axis=0) - self.observed
+        expected = np.cov(predicted.T) + self.covariance
+        return float(apart @ np.linalg.solve(expected, apart)) / len(apart)
 
     def predicted(self, results: Array, excess_seconds: Array) -> Array:
         """The same numbers of simulated windows, shape (k, m).

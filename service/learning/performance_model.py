@@ -10,7 +10,7 @@ them share the same physics.
 A tail is predicted for a run of :data:`HORIZON` seconds: a server that cannot keep up falls behind by
 (1 − 1/utilisation) of the time, so the more it is overloaded the worse it is, without bound on one side or infinity on
 the other. The posterior is rebuilt by replaying windows in their order; the same windows and seed give the same
-posterior. An update takes the time of 120 short simulations, whatever was seen before.
+posterior. An update takes the time of 200 short simulations, whatever was seen before.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PARTICLES = 40
 CANDIDATES = 500
 #: Requests in one simulation.
 REQUESTS = 600
-#: Seconds for which a tail is predicted.
+#: Seconds for which a tail is predicted before any window has shown how long windows are.
 HORIZON = 10.0
 #: Standard deviation of the logarithm of a predicted tail that is not the ensemble's: assumed at first, and worth so
 #: many windows when the model's own errors are averaged.
@@ -101,6 +101,7 @@ class PerformanceModel:
         self._rng = np.random.default_rng(seed)
         self._ensemble = Ensemble(len(PARAMETERS), PARTICLES, self._rng)
         self._windows = 0
+        self._horizon = HORIZON
         self._error_sum = _DISCREPANCY_WEIGHT * _DISCREPANCY**2
         self._error_weight = _DISCREPANCY_WEIGHT
 
@@ -122,8 +123,11 @@ class PerformanceModel:
             self._start(predict, evidence)
         else:
             self._learn_error(predict, evidence)
-        self._ensemble.update(predict, evidence.observed, evidence.noise)
+        # A window that surprises is as likely an accident as news: it is believed less, repeated it is believed.
+        doubt = max(1.0, evidence.surprise(predict(self._ensemble.particles)))
+        self._ensemble.update(predict, evidence.observed, doubt * evidence.covariance)
         self._windows += 1
+        self._horizon = window.duration_seconds
 
     def predict(
         self,
@@ -149,7 +153,7 @@ class PerformanceModel:
         load = SampleLoad.of(workload, REQUESTS)
         plan = Plan.of(configs, self._cpus, REQUESTS)
         results, utilisation = _simulated(plan, physical(standard), workload, load, (percentile,))
-        log_tail = np.log(results[..., q.RESULT_COUNT] + _excess(utilisation, HORIZON - load.seconds))
+        log_tail = np.log(results[..., q.RESULT_COUNT] + _excess(utilisation, self._horizon - load.seconds))
         return Prediction(
             log_tail=log_tail.mean(axis=1),
             sigma=np.hypot(log_tail.std(axis=1), self.discrepancy),
@@ -163,7 +167,7 @@ class PerformanceModel:
         services = plan.services(physical(self._ensemble.mean), workload)
         utilisation = float(plan.utilisation(services, workload)[0, 0])
         run = simulate(load.arrivals, load.sizes, load.normals, plan.settings[0], services[0, 0], plan.pads[0])
-        excess = float(_excess(np.array(utilisation), HORIZON - load.seconds))
+        excess = float(_excess(np.array(utilisation), self._horizon - load.seconds))
         answered = ~np.isnan(run.latency)
         if not answered.any():
             return Explanation(
@@ -207,8 +211,7 @@ class PerformanceModel:
     def _start(self, predict: Predict, evidence: Evidence) -> None:
         """The prior is too wide for a linear step: first keep those of its draws that come near what was seen."""
         candidates = self._rng.standard_normal((CANDIDATES, len(PARAMETERS)))
-        misfit = (predict(candidates) - evidence.observed) / (2 * evidence.noise)
-        self._ensemble.start_from(candidates, -0.5 * np.square(misfit).sum(axis=1))
+        self._ensemble.start_from(candidates, -0.5 * evidence.misfit(predict(candidates), scale=2.0))
 
     def _learn_error(self, predict: Predict, evidence: Evidence) -> None:
         """How wrong the tail of this window was foreseen, beyond what the particles disagree on."""

@@ -6,18 +6,21 @@ for its batch by the rules of TensorFlow's ``SharedBatchScheduler``, and is exec
 1. The last batch of the queue is *open*. A task that does not fit closes it and opens the next, unless
    ``max_enqueued_batches`` wait already, the open one included; then it is refused.
 2. A free batch thread takes the oldest closed batch; where there is none, the open one if it is full or its oldest task
-   has waited ``timeout`` seconds. Threads look at what waits after the event loop has dealt with the requests that were
-   there already, so requests that came together share a batch.
-3. Batches in execution, and the event loop, share the processors: with ``n`` batches that want ``d`` processors each
-   and ``l`` = 1 while the loop works, D = n d + l, all run at
+   has waited ``timeout`` seconds. The event loop's timers count in steps, rounded up.
+3. Batches in execution, and the event loop, share the processors. With n batches that want d processors each, c
+   processors and l = 1 while the loop works, every batch runs at
 
-       speed = min(1, c / D) / (1 + thrash · max(0, D / c − 1) + coupling · min(max(0, D − 1), c − 1))
+       speed = min(1, (c − l) / (n d))
+               / (1 + thrash · max(0, (n d + l) / c − 1) + coupling · min(max(0, n d − 1), c − 1))
+               / (1 + hop · (limit − n) / (limit − 1))
 
-   where the loop, which shares no caches with itself, only suffers the first factor. No more than ``limit`` batches
-   progress at once (inter-op threads), the others hold their batch thread and wait in order.
+   and the loop at full speed: it sleeps often, so the operating system favours it. No more than ``limit`` batches
+   progress at once (inter-op threads), the others hold their batch thread and wait in order; while fewer do, threads
+   are asleep and waking them costs time (hop).
 4. With batching off every request is a batch of its own, and a thread that ends takes the next without the event loop.
 
-A batch of b examples takes (base + slope · b^curve) · jitter seconds alone on the machine.
+A batch of b examples takes (base + sync · a · b^¼ + slope · b^curve) · jitter seconds alone on the machine, where
+a = 1, or less when as many batches run as can, because threads that hardly sleep are cheap to wake.
 
 The same arrivals and the same random numbers serve all configurations, so that their differences are their own.
 The first call in a process loads the compiled kernel (0.1 s), or compiles it (2 to 3 s) where none is kept yet.

@@ -4,19 +4,19 @@ The parameters are those of :data:`PARAMETERS`; all that is known beforehand are
 whose example takes 20 µs and for one that takes 50 ms. Notation: b examples in a batch, d intra-op threads, m inter-op
 threads, c processors, λ requests a second; automatic (0) thread counts stand for all processors.
 
-    base  = call · (1 + hop · [m > 1]) + sync · call · log2 d          seconds of a batch that hardly depend on its size
+    base  = call                                                       seconds of a batch whatever its size
+    sync  = call · sync · log2 d                                       waking the intra-op threads
     slope = example · (1 − parallel + parallel / min(d, c))            seconds an example, Amdahl's law
-    alone = base + slope · b^curve                                     a batch that has the machine for itself
+    hop   = hop · [m > 1]                                              hand-overs between inter-op threads
     demand = 1 + spin · (d − 1)                                        processors that a batch in execution wants
     c_free = c − λ · background                                        processors left by what else a request costs
 
-What batches in execution do to each other (``thrash``, ``coupling``), and the event loop with its ``loop`` seconds a
-request, is the business of :mod:`service.learning.queueing`. Standard parameters z ~ N(0, 1) are turned into physical
-ones by exp(log(median) + spread · z), shares by the logistic function instead.
+What comes of these, what batches in execution do to each other (``thrash``, ``coupling``), and the event loop with its
+``loop`` seconds a request are the business of :mod:`service.learning.queueing`. Standard parameters z ~ N(0, 1) are
+turned into physical ones by exp(log(median) + spread · z), shares by the logistic function instead.
 
-The mechanisms are those of TensorFlow's session: inter-op threads run whole batches (measured: with one of them, two
-calls at once take twice the time), intra-op threads are woken for each operation, which costs the same whatever
-the size of the batch (measured: 1.1 → 4.4 ms for one image, 17 → 24 ms for 32).
+The mechanisms are those of TensorFlow's sessions, as measured on two processors: with one inter-op thread, two calls at
+once take twice the time; a second intra-op thread made 1.1 ms of one image 4.4 ms, and 17 ms of 32 images 24 ms.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ class Parameter:
 
 
 PARAMETERS: tuple[Parameter, ...] = (
-    Parameter("call", "s", 5e-4, 0.9, "session call and hand-over to a thread and back, once a batch"),
+    Parameter("call", "s", 3e-4, 0.9, "session call and hand-over to a thread and back, once a batch"),
     Parameter("example", "s", 1e-3, 1.8, "processor time of one example on one thread"),
     Parameter("curve", "1", 1.0, 0.05, "exponent of the batch size"),
     Parameter("parallel", "1", 0.5, 1.0, "share of an example's work that intra-op threads divide", share=True),
-    Parameter("sync", "1", 1.5, 1.0, "waking intra-op threads, in session calls for each doubling of the threads"),
+    Parameter("sync", "1", 3.0, 0.9, "waking intra-op threads, in session calls for each doubling of the threads"),
     Parameter("spin", "1", 0.4, 1.0, "share of a processor that each further intra-op thread takes", share=True),
-    Parameter("hop", "1", 0.15, 1.0, "hand-overs between inter-op threads, in session calls"),
-    Parameter("thrash", "1", 0.2, 0.8, "slow-down for each time that the processors are oversubscribed"),
-    Parameter("coupling", "1", 0.2, 0.8, "slow-down for each further processor in use: caches, shared cores"),
+    Parameter("hop", "1", 0.2, 0.9, "slow-down of a batch whose session has inter-op threads asleep: hand-overs"),
+    Parameter("thrash", "1", 0.1, 0.9, "slow-down for each time that the processors are oversubscribed"),
+    Parameter("coupling", "1", 0.25, 0.8, "slow-down for each further processor in use: caches, shared cores"),
     Parameter("loop", "s", 4e-4, 0.6, "event loop's time for one request: decoding, gathering, answering"),
     Parameter(
         "background", "s", 2e-4, 0.8, "further processor time of a request: network, clients on the same machine"
@@ -143,7 +143,9 @@ class Plan:
         intra, inter = self.intra[:, None], self.inter[:, None]
         several = (inter > 1).astype(float)
         out = np.empty((len(self.intra), len(parameters), q.SERVICE_COUNT))
-        out[..., q.BASE] = value["call"] * (1 + value["hop"] * several + value["sync"] * np.log2(intra))
+        out[..., q.BASE] = value["call"]
+        out[..., q.SYNC] = value["call"] * value["sync"] * np.log2(intra)
+        out[..., q.HOP] = value["hop"] * several
         shared = np.minimum(intra, max(self.cpus, 1.0))
         out[..., q.SLOPE] = value["example"] * (1 - value["parallel"] + value["parallel"] / shared)
         out[..., q.CURVE] = value["curve"]
@@ -173,11 +175,13 @@ class Plan:
         loop = services[..., q.LOOP_IN] + services[..., q.LOOP_OUT]
         cpus, batches = services[..., q.CPUS], running * services[..., q.DEMAND]
         wanted = batches + rate * loop
-        crowd = np.minimum(np.maximum(wanted - 1, 0.0), np.maximum(cpus - 1, 0.0))
+        crowd = np.minimum(np.maximum(batches - 1, 0.0), np.maximum(cpus - 1, 0.0))
         drag = 1 + services[..., q.THRASH] * np.maximum(wanted / cpus - 1, 0.0) + services[..., q.COUPLING] * crowd
         share = np.minimum(1.0, np.maximum(cpus - rate * loop, 0.05 * cpus) / batches)
         size = np.maximum(tasks * examples, self.pads.max(axis=1, keepdims=True))
         seconds = services[..., q.BASE] + services[..., q.SLOPE] * size ** services[..., q.CURVE]
+        seconds = seconds + np.where(running > 1, q.AWAKE, 1.0) * services[..., q.SYNC] * size**q.SYNC_CURVE
+        seconds = seconds * np.where(running > 1, 1.0, 1 + services[..., q.HOP])
         sessions: Array = rate * seconds * drag / (running * share * tasks)
         return np.maximum(sessions, rate * loop)
 

@@ -185,10 +185,26 @@ def test_the_event_loop_takes_one_request_at_a_time_and_processors_from_the_sess
     assert shared.latency[0] > 1.75
 
 
-def test_requests_that_wait_for_the_event_loop_share_a_batch() -> None:
+def test_requests_that_wait_for_a_thread_share_a_batch() -> None:
     outcome = run(np.array([0.0, 0.0, 0.0]), setting(max_batch=4), service(loop_in=0.1))
-    # The look at the queue comes after the requests that were there when it was asked for.
-    assert outcome.batch.tolist() == [0, 0, 0]
+    # A free thread takes the first as soon as the event loop has read it.
+    assert outcome.batch.tolist() == [0, 1, 1]
+
+
+def test_a_session_with_inter_op_threads_asleep_is_slower() -> None:
+    alone = run(np.array([0.0]), setting(direct=True, slots=2, limit=2), service(base=1.0, slope=0.0, hop=0.5))
+    both = run(np.array([0.0, 0.0]), setting(direct=True, slots=2, limit=2), service(base=1.0, slope=0.0, hop=0.5))
+    assert alone.latency.tolist() == pytest.approx([1.5])
+    assert both.latency.tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_waking_intra_op_threads_costs_more_for_larger_batches_and_less_when_busy() -> None:
+    awake = service(base=0.0, slope=0.0, sync=1.0)
+    small, large = (run(np.array([0.0]), setting(max_batch=16), awake, np.array([size])) for size in (1.0, 16.0))
+    assert small.latency[0] == pytest.approx(1.0)
+    assert large.latency[0] == pytest.approx(2.0)
+    busy = run(np.array([0.0, 0.0]), setting(direct=True, slots=2, limit=2), awake)
+    assert busy.latency.tolist() == pytest.approx([1.0, q.AWAKE])
 
 
 def test_waiting_to_fill_is_told_from_waiting_for_a_thread() -> None:
