@@ -99,10 +99,10 @@ class Landscape:
         """Requests a second that the best configuration takes."""
         return float(self.sheet["capacity_per_second"])
 
-    @property
-    def noise(self) -> float:
-        """Standard deviation of the logarithm of one window's tail beyond what its number of requests explains."""
-        return float(self.sheet["noise"]["extra_sigma"])
+    def noise(self, seconds: float) -> float:
+        """Standard deviation of the logarithm of the tail of a window so long, beyond what its requests explain."""
+        noise = self.sheet["noise"]
+        return float(np.hypot(noise["drift_sigma"], noise["burst_sigma"] / np.sqrt(seconds)))
 
     def space(self) -> ConfigSpace:
         """The lattice that was measured."""
@@ -129,6 +129,7 @@ class Replay:
         self.space = landscape.space()
         self.workload = landscape.workload
         self._window_seconds = window_seconds
+        self._sigma = landscape.noise(window_seconds)
         self._cells = {config: _Cell.of(several) for config, several in landscape.by_config().items()}
 
     @cached_property
@@ -166,7 +167,7 @@ class Replay:
         )
 
     def _noise(self, rng: np.random.Generator) -> float:
-        return float(np.exp(self.landscape.noise * rng.standard_normal()))
+        return float(np.exp(self._sigma * rng.standard_normal()))
 
 
 @dataclass(frozen=True, slots=True)

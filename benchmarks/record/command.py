@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from benchmarks.record.session import REPEATS, Options
+from benchmarks.record.session import PASSES, REPEATS, Options
 from benchmarks.record.session import record as run_record
 from benchmarks.record.sheet import write_sheet
 from models.zoo import ZOO
@@ -26,8 +26,9 @@ def record(
     load: Annotated[float, typer.Option(help="Offered rate as a share of the best configuration's capacity.")] = 0.6,
     rate: Annotated[float | None, typer.Option(help="Offered rate, requests a second, in place of --load.")] = None,
     cv: Annotated[float, typer.Option(help="Burstiness: coefficient of variation of the gaps; 1 is Poisson.")] = 1.0,
-    seconds: Annotated[float, typer.Option(help="Length of a configuration's first window.")] = 1.0,
+    seconds: Annotated[float, typer.Option(help="Length of a window of the first stage.")] = 0.4,
     configs: Annotated[int, typer.Option(help="Configurations at most, drawn at random; 0 for all.")] = 0,
+    passes: Annotated[int, typer.Option(help="Windows of each configuration.")] = PASSES,
     refine: Annotated[bool, typer.Option(help="Measure the better ones again and longer.")] = True,
     repeats: Annotated[int, typer.Option(help="Windows that tell the noise, for 20 best and 20 others.")] = REPEATS,
     out: Annotated[Path, typer.Option(help="Folder of the landscape.")] = LANDSCAPES,
@@ -42,8 +43,18 @@ def record(
     """
     if model not in ZOO:
         raise typer.BadParameter(f"{model!r} is not in the zoo; there are {', '.join(ZOO)}", param_hint="MODEL")
-    if not (load > 0 and seconds > 0 and cv > 0 and (rate is None or rate > 0) and configs >= 0 and repeats >= 0):
-        raise typer.BadParameter("--load, --rate, --cv and --seconds are above 0; --configs and --repeats at least 0")
+    if not (
+        load > 0
+        and seconds > 0
+        and cv > 0
+        and (rate is None or rate > 0)
+        and configs >= 0
+        and repeats >= 0
+        and passes > 0
+    ):
+        raise typer.BadParameter(
+            "--load, --rate, --cv, --seconds and --passes are above 0; --configs and --repeats at least 0"
+        )
     with tempfile.TemporaryDirectory(prefix="regulus-record-", ignore_cleanup_errors=True) as scratch:
         options = Options(
             model=model,
@@ -52,6 +63,7 @@ def record(
             cv=cv,
             seconds=seconds,
             configs=configs,
+            passes=passes,
             refine=refine,
             repeats=repeats,
             out=out,

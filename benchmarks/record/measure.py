@@ -30,7 +30,7 @@ from service.telemetry.reading import difference
 from service.telemetry.scraper import Scraper
 
 #: Seconds of load before those that count.
-LEAD_SECONDS = 0.15
+LEAD_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

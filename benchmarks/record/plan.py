@@ -1,8 +1,9 @@
 """Plan: what is still to be measured, from what has been. Pure, so that a recording goes on where it was cut short.
 
-Three stages. Every configuration once, briefly. Then the better ones again and longer, because which of them is best is
-what a landscape is for: the best 80 twice as long, of those the best 24 three times as long. Last, two windows three
-times as long for each of the 20 best and of 20 others drawn at random, to tell the noise.
+Three stages. Every configuration briefly, in several passes over the whole lattice, because the machine's speed drifts
+over minutes: a drift must not make a configuration look better than its neighbours. Then the best 60 again in two
+passes, twice as long, because which of them is best is what a landscape is for. Last, windows five times as long for
+the 20 best and for 20 others drawn at random: with the passes, they tell the noise and how it falls with the length.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from benchmarks.landscape import Kind, Measurement, merged_tails
 from benchmarks.record.lattice import in_groups
 from service.domain.serving_config import ServingConfig
 
-#: Rounds of the second stage: (configurations, length in windows of the first).
-REFINEMENTS = ((80, 2.0), (24, 3.0))
-#: Of each sort, best and random.
-REPEATED = 20
+#: Windows of each configuration in the first stage.
+PASSES = 2
+#: The second stage: configurations, windows of each, and their length in windows of the first stage.
+REFINED, REFINE_PASSES, REFINE_LENGTH = 60, 2, 2.0
+#: The third stage: configurations of each sort, best and random, and the length.
+REPEATED, REPEAT_LENGTH = 20, 5.0
 REPEATS = 2
-REPEAT_LENGTH = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ def next_stage(
     taken: Sequence[Measurement],
     rng: np.random.Generator,
     *,
+    passes: int = PASSES,
     refine: bool = True,
     repeats: int = REPEATS,
 ) -> list[Visit]:
@@ -47,20 +50,22 @@ def next_stage(
         configs: The lattice.
         taken: What has been measured.
         rng: Orders the visits and draws the random ones.
+        passes: Windows of each configuration in the first stage.
         refine: Whether the second stage takes place.
         repeats: Windows of each repeated configuration.
     """
-    seen = {m.config for m in taken if m.kind == "lattice"}
-    missing = [config for config in configs if config not in seen]
-    if missing:
-        return [Visit(config, "lattice", 1.0) for config in in_groups(missing, rng)]
-    for longer, (count, length) in enumerate(REFINEMENTS if refine else (), start=1):
+    for wanted in range(1, passes + 1):
+        done = _count([m for m in taken if m.kind == "lattice"])
+        missing = [config for config in configs if done.get(config, 0) < wanted]
+        if missing:
+            return [Visit(config, "lattice", 1.0) for config in in_groups(missing, rng)]
+    for wanted in range(1, REFINE_PASSES + 1) if refine else ():
         done = _count([m for m in taken if m.kind == "refine"])
-        best = _best(configs, taken, count)
-        # Ranks move as results come in: the round is over when as many as it asks for were looked at again.
-        missing = [config for config in best if done.get(config, 0) < longer]
-        if sum(1 for n in done.values() if n >= longer) < min(count, len(configs)):
-            return [Visit(config, "refine", length) for config in in_groups(missing, rng)]
+        # Chosen once, by the first stage: what is measured again must not decide what is measured again.
+        best = _best(configs, [m for m in taken if m.kind == "lattice"], REFINED)
+        missing = [config for config in best if done.get(config, 0) < wanted]
+        if missing:
+            return [Visit(config, "refine", REFINE_LENGTH) for config in in_groups(missing, rng)]
     done = _count([m for m in taken if m.kind == "repeat"])
     if repeats and not done:
         best = _best(configs, taken, REPEATED)

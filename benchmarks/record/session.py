@@ -21,8 +21,8 @@ from benchmarks.record.capacity import capacity
 from benchmarks.record.journal import Journal
 from benchmarks.record.lattice import recording_space
 from benchmarks.record.measure import LEAD_SECONDS, Meter, own_pids
-from benchmarks.record.noise import noise_of
-from benchmarks.record.plan import REPEAT_LENGTH, REPEATS, Visit, next_stage
+from benchmarks.record.noise import fit_noise
+from benchmarks.record.plan import PASSES, REPEATS, Visit, next_stage
 from benchmarks.record.quiet import CpuMeter
 from benchmarks.report import machine
 from benchmarks.servers import Node, embedded
@@ -52,6 +52,7 @@ class Options:
         cv: Coefficient of variation of the gaps between requests.
         seconds: Length of a window of the first stage.
         configs: Configurations at most, drawn at random; 0 for the whole lattice.
+        passes: Windows of each configuration in the first stage.
         refine: Whether the better ones are measured again.
         repeats: Windows of each configuration that is repeated to tell the noise.
         out: Folder of the landscape and of its journal.
@@ -66,6 +67,7 @@ class Options:
     cv: float
     seconds: float
     configs: int
+    passes: int
     refine: bool
     repeats: int
     out: Path
@@ -178,18 +180,23 @@ async def _stage(meter: Meter, visits: Sequence[Visit], options: Options, journa
 
 def _findings(options: Options, measurements: Sequence[Measurement]) -> dict[str, Any]:
     """What is known once everything was measured."""
-    same_length: dict[ServingConfig, list[Measurement]] = {}
-    for m in measurements:
-        if m.kind == "repeat" and m.latency.count:
-            same_length.setdefault(m.config, []).append(m)
-    repeats = [several for several in same_length.values() if len(several) > 1]
-    noise = noise_of(repeats, PERCENTILE, np.random.default_rng(options.seed)) if repeats else {"extra_sigma": 0.0}
+    rng = np.random.default_rng(options.seed)
+    windows = {kind: _several([m for m in measurements if m.kind == kind]) for kind in ("lattice", "repeat")}
     return {
-        "noise": noise | {"window_seconds": REPEAT_LENGTH * options.seconds},
+        "noise": fit_noise(list(windows["lattice"]), list(windows["repeat"]), PERCENTILE, rng),
         "measurements": len(measurements),
         "measured_seconds": round(sum(m.duration_seconds for m in measurements), 1),
         "ended_at": time.time(),
     }
 
 
-__all__ = ["PERCENTILE", "REPEATS", "Options", "record"]
+def _several(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
+    """The windows of each configuration that has more than one."""
+    found: dict[ServingConfig, list[Measurement]] = {}
+    for m in measurements:
+        if m.latency.count:
+            found.setdefault(m.config, []).append(m)
+    return [several for several in found.values() if len(several) > 1]
+
+
+__all__ = ["PASSES", "PERCENTILE", "REPEATS", "Options", "record"]

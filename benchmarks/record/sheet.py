@@ -42,13 +42,12 @@ def text_of(landscape: Landscape) -> str:
         f"| versions | {', '.join(f'{k} {v}' for k, v in sheet['versions'].items())}, Python {machine['python']} |",
         f"| others' share of the machine | median {foreign[len(foreign) // 2]:.1%}, most {foreign[-1]:.1%} |",
     ]
-    if "total_sigma" in noise:
-        lines.append(
-            f"| noise of the p99 of {noise['window_seconds']:g} s (standard deviation of its logarithm) "
-            f"| {noise['total_sigma']:.3f}; "
-            f"the number of requests explains {noise['sampling_sigma']:.3f}, the rest is {noise['extra_sigma']:.3f} "
-            f"({noise['configs']} configurations, {noise['windows']} windows) |"
-        )
+    lines += [
+        f"| noise of the p99 of {row['seconds']:.1f} s (standard deviation of its logarithm) "
+        f"| {row['total_sigma']:.3f}; the number of requests explains {row['sampling_sigma']:.3f}, "
+        f"the rest is {row['extra_sigma']:.3f} ({row['configs']} configurations) |"
+        for row in noise["lengths"]
+    ]
     lines += ["", "| p99 against the least | configurations |", "|---|---|"]
     for factor in (1.05, 1.2, 1.5, 2.0, 5.0):
         lines.append(f"| within {factor:g} × | {sum(tail <= factor * best for tail in tails.values())} |")

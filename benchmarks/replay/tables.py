@@ -13,7 +13,7 @@ from benchmarks.replay.results import SECONDS_BOUNDS
 from benchmarks.replay.scenarios import Scenario
 from benchmarks.replay.study import Study
 from benchmarks.replay.tuned_on import TUNED_ON
-from benchmarks.replay.world import objective
+from benchmarks.replay.world import objective, window_seconds
 from benchmarks.statistics import Estimate
 from benchmarks.tables import Table, milliseconds
 from service.domain.histogram import Histogram
@@ -34,7 +34,7 @@ def landscapes(study: Study) -> Table:
                 f"{workload.rate_per_second:.0f}",
                 f"{workload.cv:g}",
                 str(len(one.configs)),
-                f"{100 * one.landscape.noise:.1f}",
+                f"{100 * one.landscape.noise(window_seconds(one.landscape.workload)):.1f}",
                 milliseconds(one.best_tail),
                 milliseconds(float(one.tails[one.start])),
                 str(np.count_nonzero(ratios <= 1.05)),

@@ -58,7 +58,7 @@ def recorded(name: str, load: Workload) -> Landscape:
         "knobs": KNOBS,
         "cpus": 2,
         "capacity_per_second": 500.0,
-        "noise": {"extra_sigma": 0.05},
+        "noise": {"drift_sigma": 0.05, "burst_sigma": 0.0},
     }
     return Landscape(name, sheet, tuple(measurement(simulation, config, load) for config in configs))
 
