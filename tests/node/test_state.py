@@ -1,0 +1,99 @@
+"""State: whatever the moment at which an agent dies, what it wrote says who is to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.serving_config import ServingConfig
+from service.node.errors import StateError
+from service.node.state import NodeState, ServerRecord, Versions, recovered
+
+OLD = ServingConfig()
+NEW = ServingConfig(enable_batching=True, max_batch_size=8, instances=2)
+
+
+def server(pid: int, generation: int = 0) -> ServerRecord:
+    return ServerRecord(
+        pid=pid, started_ticks=pid * 10, generation=generation, grpc_port=pid, rest_port=pid + 1, log=f"/log/{pid}"
+    )
+
+
+def serving(*pids: int, config: ServingConfig = OLD) -> NodeState:
+    return NodeState(generation=3, config=config, launched=config, serving=tuple(server(pid) for pid in pids))
+
+
+def everyone(_: ServerRecord) -> bool:
+    return True
+
+
+def a_change() -> list[NodeState]:
+    """What is written, one after the other, while one process is replaced by two."""
+    old, new = server(1), [server(2, 4), server(3, 4)]
+    begun = serving(1).begin(new)
+    committed = begun.commit(4, NEW, launched=NEW, added=new, removed=[old], previous=OLD)
+    return [serving(1), begun, committed, committed.drained([old])]
+
+
+def test_a_change_moves_every_process_through_its_roles() -> None:
+    before, begun, committed, done = a_change()
+    assert [one.pid for one in begun.serving] == [one.pid for one in before.serving] == [1]
+    assert [one.pid for one in begun.starting] == [2, 3]
+    assert (committed.generation, committed.config, committed.previous) == (4, NEW, OLD)
+    assert ([one.pid for one in committed.serving], [one.pid for one in committed.draining]) == ([2, 3], [1])
+    assert committed.starting == ()
+    assert [one.pid for one in done.servers] == [2, 3]
+
+
+def test_a_change_that_is_given_up_leaves_everything_as_it_was() -> None:
+    new = [server(2, 4)]
+    assert serving(1).begin(new).abandon(new) == serving(1)
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_an_agent_that_dies_at_any_moment_leaves_either_the_old_or_the_new_in_force(moment: int) -> None:
+    written = a_change()[moment]
+    recovery = recovered(NodeState.from_dict(written.to_dict()), everyone)
+    pids = [one.pid for one in recovery.state.serving]
+    assert recovery.missing == 0
+    assert recovery.state.starting == ()
+    if moment < 2:
+        assert (recovery.state.config, pids) == (OLD, [1])
+        assert [one.pid for one in recovery.end] == ([2, 3] if moment == 1 else [])
+    else:
+        assert (recovery.state.config, pids) == (NEW, [2, 3])
+        assert recovery.end == ()
+
+
+@given(moment=st.integers(0, 3), dead=st.sets(st.integers(1, 3)))
+def test_whoever_died_with_the_agent_is_missed_and_no_process_has_two_roles(moment: int, dead: set[int]) -> None:
+    alive: Callable[[ServerRecord], bool] = lambda one: one.pid not in dead  # noqa: E731
+    recovery = recovered(a_change()[moment], alive)
+    state = recovery.state
+    pids = [one.pid for one in (*state.servers, *recovery.end)]
+    assert len(pids) == len(set(pids))
+    assert not dead & set(pids)
+    assert recovery.missing == state.config.instances - len(state.serving)
+
+
+def test_a_process_that_ends_is_forgotten_and_its_replacement_joins() -> None:
+    state = serving(1, 2).lost(server(1)).begin([server(5)])
+    assert [one.pid for one in state.serving] == [2]
+    assert [one.pid for one in state.joined(server(5)).serving] == [2, 5]
+    assert state.joined(server(5)).starting == ()
+
+
+def test_a_new_version_folder_changes_the_configuration_and_not_what_processes_were_started_with() -> None:
+    state = serving(1).watching(Versions("/versions/g3", 1, 1)).reversioned(4, NEW, 2)
+    assert (state.config, state.launched, state.previous, state.version) == (NEW, OLD, OLD, 2)
+    followed = state.reversioned(4, NEW, 3)  # the user's newer version under the same configuration
+    assert (followed.previous, followed.version) == (OLD, 3)
+
+
+@pytest.mark.parametrize("raw", [{}, {"layout": 0}, {"layout": 1}, {**serving(1).to_dict(), "serving": [{}]}])
+def test_what_another_version_wrote_is_refused(raw: dict[str, object]) -> None:
+    with pytest.raises(StateError):
+        NodeState.from_dict(raw)
