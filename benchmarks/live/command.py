@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,7 +17,7 @@ from rich.console import Console
 from benchmarks.live.plan import CELLS, SCHEDULES, STEP, TRACE, Cell, expected_seconds
 from benchmarks.live.report import section, tables
 from benchmarks.live.results import Results
-from benchmarks.live.session import Options, left_to_do
+from benchmarks.live.session import PATIENCE_SECONDS, Options, left_to_do
 from benchmarks.live.session import run as run_session
 from benchmarks.record.capacity import SECONDS as CAPACITY_SECONDS
 from benchmarks.replay.policies import ORACLE, OURS, names
@@ -86,6 +89,7 @@ def live(
                     repeats=repeats or (1 if quick else 2),
                     seconds=_positive("seconds", seconds, 8.0 if quick else 60.0),
                     look_seconds=1.0 if quick else CAPACITY_SECONDS,
+                    patience_seconds=1.0 if quick else PATIENCE_SECONDS,
                     window_seconds=_positive("window", window, 1.0 if quick else 2.5),
                     trace=read_trace(trace) if trace else None,
                     bound_seconds=None if slo_ms is None else _positive("slo-ms", slo_ms, slo_ms) / 1e3,
@@ -94,14 +98,22 @@ def live(
                     seed=seed,
                 )
                 _announce(options, results, long=long)
-                uvloop.run(run_session(options, results, Path(scratch)))
+                uvloop.run(_until_told(run_session(options, results, Path(scratch))))
     except InvalidValueError as error:
         _complain(f"error: {error}", USAGE)
     except (ChildFailedError, RegulusError) as error:
         _complain(str(error), 1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         _complain("\nCut short; the same command goes on from here.", INTERRUPTED)
     _publish(target)
+
+
+async def _until_told(session: Coroutine[None, None, None]) -> None:
+    """SIGTERM ends it as Ctrl-C does, so that the processes it started end too."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await session
 
 
 def _announce(options: Options, results: Results, *, long: bool) -> None:

@@ -42,7 +42,7 @@ from service.telemetry.scraper import DEFAULT_METRICS_PATH
 #: rate, and at least :data:`LEAST_BOUND_SECONDS`.
 SLACK = 2.0
 LEAST_BOUND_SECONDS = 0.010
-#: A run begins once others use less of the machine than this, or after so many seconds.
+#: A run begins once the machine works less than this share of its time, or after some patience.
 QUIET_SHARE = 0.12
 PATIENCE_SECONDS = 60.0
 #: Seed of the arrivals of looks, as the number of a repeat that does not take place.
@@ -60,6 +60,7 @@ class Options:
         repeats: How often.
         seconds: Length of a run.
         look_seconds: Length of a look at a configuration, for the objective and for the capacity.
+        patience_seconds: Longest wait for a quiet machine before a run.
         window_seconds: Shortest window that is judged, a certain violation aside.
         trace: Recorded arrivals; None without a cell of them.
         bound_seconds: Bound of the objective in every cell; None to find it.
@@ -74,6 +75,7 @@ class Options:
     repeats: int
     seconds: float
     look_seconds: float
+    patience_seconds: float
     window_seconds: float
     trace: Trace | None
     bound_seconds: float | None
@@ -238,7 +240,7 @@ async def _take(
     )
     sent = arrivals(turn.cell, best, options.seconds, turn.cell.rng(options.seed, turn.repeat), options.trace)
     async with pilot(task, scratch / "steering.log") as one:
-        quiet = await CpuMeter((), server.cpus).wait_quiet(clock, QUIET_SHARE, PATIENCE_SECONDS)
+        quiet = await CpuMeter((), server.cpus).wait_quiet(clock, QUIET_SHARE, options.patience_seconds)
         cpu = CpuMeter((server.node.pid, os.getpid(), one.pid), server.cpus)
         before, started = cpu.read(), clock.monotonic()
         one.begin()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,24 +42,19 @@ def test_policies_steer_a_live_server_one_after_another(tmp_path: Path, out: Pat
     results = tmp_path / "live.jsonl"
     trace = tmp_path / "trace.csv"
     trace.write_text("TIMESTAMP\n" + "".join(f"{i * i % 97 + i}\n" for i in range(400)))
-    arguments = ["half_plus_two", "--quick", "--policies", "default,random", "--cells", "step-10,trace-5"]
-    arguments += ["--trace", str(trace), "--seconds", "3", "--window", "0.5", "--slo-ms", "100"]
-    arguments += ["--models-dir", str(tmp_path / "models"), "--out", str(results)]
-    answer = runner.invoke(app, arguments)
+    arguments = ["half_plus_two", "--quick", "--policies", "default,random", "--cells", "trace-5"]
+    arguments += ["--trace", str(trace), "--seconds", "3", "--window", "0.5", "--slo-ms", "100", "--out", str(results)]
+    answer = runner.invoke(app, [*arguments, "--models-dir", str(tmp_path / "models")])
     assert answer.exit_code == 0, answer.output
-    header, *rows = (json.loads(line) for line in results.read_text().splitlines())
-    assert header["model"] == "half_plus_two"
-    runs = [row for row in rows if row["kind"] == "run"]
-    assert {(run["cell"], run["policy"]) for run in runs} == {
-        (cell, policy) for cell in ("step-10", "trace-5") for policy in ("default", "random")
-    }
-    for cell in ("step-10", "trace-5"):
-        # The same arrivals for everybody.
-        assert len({run["requests"] for run in runs if run["cell"] == cell}) == 1
+    header, bound, *runs = (json.loads(line) for line in results.read_text().splitlines())
+    assert (header["model"], header["trace"]) == ("half_plus_two", "trace.csv")
+    assert (bound["cell"], bound["bound_seconds"]) == ("trace-5", 0.1)
+    assert {run["policy"] for run in runs} == {"default", "random"}
+    # The same arrivals for everybody.
+    assert len({run["requests"] for run in runs}) == 1
     for run in runs:
         assert run["windows"] > 0
         assert run["refused"] == 0
-        assert run["requests"] > 0
         assert sum(run["lost"].values()) == 0
         assert bool(run["switches"]) == (run["policy"] == "random")
         assert len(run["p99_by_second"]) >= 3
@@ -63,10 +62,37 @@ def test_policies_steer_a_live_server_one_after_another(tmp_path: Path, out: Pat
 
     # Again: everything is there, so no server is started and nothing is added.
     before = results.read_bytes()
-    again = runner.invoke(app, [*arguments[:-4], "--out", str(results), "--models-dir", str(tmp_path / "absent")])
+    again = runner.invoke(app, [*arguments, "--models-dir", str(tmp_path / "absent")])
     assert again.exit_code == 0, again.output
     assert results.read_bytes() == before
     assert not (tmp_path / "absent").exists()
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_is_cut_short_leaves_nothing_running(tmp_path: Path, told: signal.Signals) -> None:
+    export_model("half_plus_two", tmp_path / "models")
+    command_line = ["live", "half_plus_two", "--quick", "--models-dir", str(tmp_path / "models")]
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from benchmarks.cli import app; app()", *command_line, "--out", str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stderr is not None
+    with child, child.stderr as said:
+        assert any("capacity with" in line for line in said)
+        assert _processes_that_name(tmp_path / "models") > 1
+        child.send_signal(told)
+        assert "the same command goes on from here" in said.read()
+        assert child.wait(60) == 130
+    assert _processes_that_name(tmp_path / "models") == 0
+
+
+def _processes_that_name(path: Path) -> int:
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(entry.read_bytes())
+    return sum(str(path).encode() in line for line in lines)
 
 
 @pytest.mark.parametrize(

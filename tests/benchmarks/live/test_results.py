@@ -24,6 +24,7 @@ def options(path: Path) -> Options:
         repeats=2,
         seconds=6.0,
         look_seconds=1.0,
+        patience_seconds=1.0,
         window_seconds=2.5,
         trace=None,
         bound_seconds=None,
