@@ -27,7 +27,7 @@ from tests.support.processes import free_port, http_ok, running, wait_until
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 MODEL = "half_plus_two"
-TOKEN = "a-token-that-only-this-test-knows"
+TOKEN = "a-token-that-only-this-test-knows"  # noqa: S105 — of a service that ends with the test
 
 #: Panels of nodes behind Envoy: the embedded server has no processes to tell of.
 NODE_ONLY = "regulus_node_"
@@ -70,7 +70,6 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
     folder = tmp_path_factory.mktemp("queries")
     grpc, rest, agent, control, port = (free_port() for _ in range(5))
     export_model(MODEL, folder / "models")
-    (folder / "monitoring.config").write_text((ROOT / "deploy" / "modelserver" / "monitoring.config").read_text())
     (folder / "token").write_text(TOKEN)
     environment = {
         **os.environ,
@@ -84,12 +83,11 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
     }
     server = [
         "modelserver", f"--port={grpc}", f"--rest_api_port={rest}", f"--agent_port={agent}", f"--model_name={MODEL}",
-        f"--model_base_path={folder}/models/{MODEL}", f"--monitoring_config_file={folder}/monitoring.config",
-        "--enable_batching",
+        f"--model_base_path={folder}/models/{MODEL}", "--enable_batching",
     ]  # fmt: skip
     service = [
         "serve", f"--port={control}", f"--model={MODEL}", f"--agent-url=http://127.0.0.1:{agent}",
-        f"--metrics-url=http://127.0.0.1:{rest}/monitoring/prometheus/metrics", "--slo-p99-ms=0.2", "--mode=auto",
+        f"--metrics-url=http://127.0.0.1:{agent}/agent/v1/metrics", "--slo-p99-ms=0.2", "--mode=auto",
     ]  # fmt: skip
     load = [
         sys.executable, "-m", "service.cli.main", "load", f"grpc://127.0.0.1:{grpc}", f"--model={MODEL}",
@@ -116,7 +114,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
             output = stack.enter_context((folder / f"{name}.log").open("wb"))
             stack.enter_context(_process(command, output, environment))
         wait_until(lambda: http_ok(f"http://127.0.0.1:{port}/-/ready"), what="Prometheus is ready")
-        time.sleep(5)  # two readings of the counters from before the switch
+        api = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30, trust_env=False))
+        # Counted from before the switch, or Prometheus would not see it.
+        wait_until(lambda: bool(_series(api, "count_over_time(regulus_rollbacks_total[1m]) > 2")), what="it is scraped")
         knobs = {"enable_batching": True, "max_batch_size": 8, "batch_timeout_micros": 500, "num_batch_threads": 2}
         answer = http.put(
             f"http://127.0.0.1:{control}/v1/models/{MODEL}/config",
@@ -125,7 +125,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
             timeout=60,
         )
         assert answer.status_code == 200, answer.text
-        yield stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30, trust_env=False))
+        yield api
 
 
 class _process:  # noqa: N801 — used like a function
