@@ -41,13 +41,12 @@ class Variable:
 
     def to_json(self) -> Json:
         """The variable's JSON."""
-        everything: Json = {"text": ["All"], "value": ["$__all"]}
+        everything: Json = {"current": {"text": ["All"], "value": ["$__all"]}}
         return {
             "type": "query",
             "name": self.name,
             "label": self.label,
             "datasource": DATASOURCE,
-            "definition": self.query,
             "query": {"query": self.query, "refId": f"variable-{self.name}"},
             "refresh": 2,
             "sort": 1,
@@ -56,7 +55,7 @@ class Variable:
             "multi": self.several,
             "includeAll": self.several,
             "options": [],
-            "current": everything if self.several else {},
+            **(everything if self.several else {}),
         }
 
 
@@ -183,5 +182,4 @@ _DATASOURCE_VARIABLE: Json = {
     "multi": False,
     "includeAll": False,
     "options": [],
-    "current": {},
 }
