@@ -31,7 +31,7 @@ _STATE = Row(
             about="The reason of the moment; the sentence behind it is in `regulus status`.",
             queries=[
                 Query(
-                    'label_replace(max by (reason) (regulus_hold{model="$model"} == 1) or vector(0), "reason", '
+                    'label_replace(max by (reason) (regulus_hold{model="$model"} == 1) or on () vector(0), "reason", '
                     '"acting", "reason", "")',
                     "{{reason}}",
                 ),

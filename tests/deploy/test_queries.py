@@ -43,7 +43,11 @@ pytestmark = [
 ]
 
 
-def _write_prometheus(folder: Path, control: int, agent: int) -> Path:
+#: Debian's name of the program, and its maker's.
+ALERTMANAGER = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+
+
+def _write_prometheus(folder: Path, control: int, agent: int, alertmanager: int) -> Path:
     """The shipped configuration with this test's addresses and quicker rounds."""
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
@@ -52,7 +56,7 @@ def _write_prometheus(folder: Path, control: int, agent: int) -> Path:
     for job in config["scrape_configs"]:
         job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]
     config["scrape_configs"][0]["authorization"]["credentials_file"] = str(folder / "token")
-    del config["alerting"]
+    config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{alertmanager}"]}]
     (folder / "rules").mkdir()
     for path in (PROMETHEUS / "rules").glob("*.yml"):
         rules = yaml.safe_load(path.read_text())
@@ -65,7 +69,13 @@ def _write_prometheus(folder: Path, control: int, agent: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def alertmanager_port() -> int:
+    """Where Prometheus sends alerts, whether or not somebody listens."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory, alertmanager_port: int) -> Iterator[httpx.Client]:
     """Prometheus's API; the system behind it is under load and has been reconfigured."""
     folder = tmp_path_factory.mktemp("queries")
     grpc, rest, agent, control, port = (free_port() for _ in range(5))
@@ -104,7 +114,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
             (
                 [
                     "prometheus",
-                    f"--config.file={_write_prometheus(folder, control, agent)}",
+                    f"--config.file={_write_prometheus(folder, control, agent, alertmanager_port)}",
                     f"--storage.tsdb.path={folder}/data",
                     f"--web.listen-address=127.0.0.1:{port}",
                 ],
@@ -222,3 +232,31 @@ def test_an_objective_that_cannot_be_met_makes_the_alert_fire(prometheus: httpx.
         )
 
     wait_until(firing, what="the alert fires", timeout=60)
+
+
+def test_the_alert_reaches_alertmanager_as_it_is_shipped(
+    prometheus: httpx.Client, alertmanager_port: int, tmp_path: Path
+) -> None:
+    if ALERTMANAGER is None:
+        pytest.skip("alertmanager is not installed (Debian: apt-get install prometheus-alertmanager)")
+    command = [
+        ALERTMANAGER,
+        f"--config.file={ROOT / 'deploy' / 'alertmanager' / 'alertmanager.yml'}",
+        f"--storage.path={tmp_path}",
+        f"--web.listen-address=127.0.0.1:{alertmanager_port}",
+        "--cluster.listen-address=",
+    ]
+    with (tmp_path / "log").open("wb") as output, _process(command, output, dict(os.environ)):
+
+        def arrived() -> bool:
+            url = f"http://127.0.0.1:{alertmanager_port}/api/v2/alerts"
+            if not http_ok(url):
+                return False
+            alerts = httpx.get(url, trust_env=False).json()
+            return any(
+                alert["labels"]["alertname"] == "RegulusErrorBudgetBurnFast"
+                and alert["annotations"]["runbook"] == "docs/runbook.md#reguluserrorbudgetburnfast"
+                for alert in alerts
+            )
+
+        wait_until(arrived, what="the alert arrives", timeout=150)
