@@ -60,7 +60,7 @@ def test_every_knob_is_described() -> None:
 def test_every_variable_of_the_stack_is_described() -> None:
     files = ("docker-compose.yml", "deploy/docker/embedded.yml")
     used = {name for file in files for name in re.findall(r"\$\{(\w+):-", (ROOT / file).read_text())}
-    described = set(re.findall(r"`([A-Z][A-Z_]+)`", DOCS["docker"].split("## What can be chosen")[1]))
+    described = set(re.findall(r"`([A-Z][A-Z_0-9]+)`", DOCS["docker"].split("## What can be chosen")[1]))
     assert described == used
 
 
