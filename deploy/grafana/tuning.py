@@ -27,12 +27,12 @@ _STATE = Row(
             by_name=True,
         ),
         Stat(
-            title="Doing nothing, because",
+            title="What holds it back",
             about="The reason of the moment; the sentence behind it is in `regulus status`.",
             queries=[
                 Query(
                     'label_replace(max by (reason) (regulus_hold{model="$model"} == 1) or on () vector(0), "reason", '
-                    '"acting", "reason", "")',
+                    '"nothing", "reason", "")',
                     "{{reason}}",
                 ),
             ],
