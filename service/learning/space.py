@@ -35,6 +35,9 @@ KNOB_NAMES = (
     "instances",
 )
 
+#: Knobs whose value 0 leaves the number to TensorFlow.
+_AUTOMATIC = ("tensorflow_inter_op_parallelism", "tensorflow_intra_op_parallelism")
+
 #: Requests that may wait for a batch, at least, whatever the batch size.
 MIN_QUEUE_CAPACITY = 4096
 
@@ -161,6 +164,10 @@ class ConfigSpace:
             for name in KNOB_NAMES
             if config.enable_batching or name not in ("max_batch_size", "batch_timeout_micros", "num_batch_threads")
         }
+        for knob in self.knobs:
+            # Automatic stands for as many threads as there are processors, not for few.
+            if knob.name in _AUTOMATIC and wanted[knob.name] == 0 and 0 not in knob.values:
+                wanted[knob.name] = max(1, round(self.cpus))
         target = np.array([k.nearest_index(wanted[k.name]) if k.name in wanted else 0 for k in self.knobs])
         if config.enable_batching and self.knobs[0].values[target[0]] == BATCHING_OFF and len(self.knobs[0].values) > 1:
             target[0] = 1

@@ -86,3 +86,12 @@ def test_knobs_must_be_complete_and_ascend() -> None:
 def test_smaller_batches_get_longer_queues() -> None:
     assert queue_length(2) * 2 >= 1024
     assert queue_length(1 << 15) == 10
+
+
+def test_where_automatic_thread_counts_are_not_offered_they_stand_for_all_processors() -> None:
+    space = default_space(
+        2,
+        bounds={"tensorflow_inter_op_parallelism": (1, 2), "tensorflow_intra_op_parallelism": (1, 2)},
+    )
+    nearest = space.config(space.nearest(ServingConfig()))
+    assert (nearest.tensorflow_inter_op_parallelism, nearest.tensorflow_intra_op_parallelism) == (2, 2)
