@@ -18,6 +18,10 @@ from service.domain.errors import InvalidValueError
 #: Kinds of arrivals: loads that change in steps, Gamma renewals with many bursts, a recorded trace.
 STEP, GAMMA, TRACE = SCHEDULES = ("step", "gamma", "trace")
 
+#: The objective: the p99 is at most this many times the least p99 of the likely configurations at the cell's highest
+#: rate, and at least :data:`LEAST_BOUND_SECONDS`.
+SLACK = 2.0
+LEAST_BOUND_SECONDS = 0.010
 #: Seconds round a run: the steering process starts, the default comes back, the machine falls quiet.
 OVERHEAD_SECONDS = 9.0
 
@@ -85,6 +89,11 @@ def turns(cells: Sequence[Cell], policies: Sequence[str], repeats: int, seed: in
             order = np.random.default_rng([seed, repeat, SCHEDULES.index(cell.schedule), cell.percent, 1])
             found += [Turn(repeat, cell, policies[i]) for i in order.permutation(len(policies))]
     return found
+
+
+def bound_of(tails: Sequence[float]) -> float:
+    """The bound that follows from the p99 of some configurations, seconds, to a tenth of a millisecond."""
+    return max(round(SLACK * min(tails), 4), LEAST_BOUND_SECONDS)
 
 
 def expected_seconds(runs: int, run_seconds: float) -> float:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from benchmarks.live import plots
 from benchmarks.live.outcome import STRETCH_SECONDS
+from benchmarks.live.plan import LEAST_BOUND_SECONDS, SLACK
 from benchmarks.live.results import Results
-from benchmarks.live.session import LEAST_BOUND_SECONDS, SLACK
 from benchmarks.live.summary import Study
 from benchmarks.live.tables import all_tables
 from benchmarks.replay.style import styled, write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.live.load import Arrivals, arrivals, hardest
 from benchmarks.live.outcome import MAX_IN_FLIGHT, TIMEOUT_SECONDS, row
 from benchmarks.live.pilot import pilot
-from benchmarks.live.plan import TRACE, Cell, Turn, turns
+from benchmarks.live.plan import SLACK, TRACE, Cell, Turn, bound_of, turns
 from benchmarks.live.results import Results, Row
 from benchmarks.live.task import Task
 from benchmarks.processes import export
@@ -38,10 +38,6 @@ from service.loadgen.runner import run_load
 from service.loadgen.traces import Trace
 from service.telemetry.scraper import DEFAULT_METRICS_PATH
 
-#: The objective: the p99 is at most this many times the least p99 of the likely configurations at the cell's highest
-#: rate, and at least :data:`LEAST_BOUND_SECONDS`.
-SLACK = 2.0
-LEAST_BOUND_SECONDS = 0.010
 #: A run begins once the machine works less than this share of its time, or after some patience.
 QUIET_SHARE = 0.12
 PATIENCE_SECONDS = 60.0
@@ -210,11 +206,6 @@ async def _bound(options: Options, server: _Server, cell: Cell, results: Results
     bound = bound_of(list(looks.values()))
     results.bound(cell, bound, looks)
     return bound
-
-
-def bound_of(tails: Sequence[float]) -> float:
-    """The bound that follows from the p99 of some configurations, seconds, to a tenth of a millisecond."""
-    return max(round(SLACK * min(tails), 4), LEAST_BOUND_SECONDS)
 
 
 def tail_of(report: LoadReport) -> float:

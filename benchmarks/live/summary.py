@@ -58,14 +58,12 @@ class Study:
         found = [run for run in self.runs if run["policy"] == policy and (cell is None or run["cell"] == cell.key)]
         return sorted(found, key=lambda run: (run["cell"], run["repeat"]))
 
-    def pairs(self, policy: str, schedules: Sequence[str] = SCHEDULES) -> list[Pair]:
-        """Its runs under such schedules, each with the default's."""
+    def pairs(self, policy: str, cells: Sequence[Cell]) -> list[Pair]:
+        """Its runs in some cells, each with the default's."""
+        keys = {cell.key for cell in cells}
         base = {(run["cell"], run["repeat"]): run for run in self.of_policy(DEFAULT)}
-        return [
-            (run, base[key])
-            for run in self.of_policy(policy)
-            if (key := (run["cell"], run["repeat"])) in base and Cell.parse(run["cell"]).schedule in schedules
-        ]
+        mine = [run for run in self.of_policy(policy) if run["cell"] in keys]
+        return [(run, base[key]) for run in mine if (key := (run["cell"], run["repeat"])) in base]
 
 
 def p99_ratio(pairs: Sequence[Pair]) -> Estimate | None:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from benchmarks.live import summary
-from benchmarks.live.plan import SCHEDULES, STEP, Cell
+from benchmarks.live.plan import STEP, Cell
 from benchmarks.live.results import Row
-from benchmarks.live.summary import DEFAULT, Study
+from benchmarks.live.summary import DEFAULT, Pair, Study
 from benchmarks.statistics import Estimate
 from benchmarks.tables import Table, milliseconds
 
@@ -22,9 +22,9 @@ def against_default(study: Study) -> Table:
     """What each policy makes of the default's p99 and of its violations, exploring included."""
     rows = []
     for policy in (name for name in study.policies if name != DEFAULT):
-        row = [policy, str(len(study.pairs(policy)))]
-        for schedules in ((STEP,), SCHEDULES):
-            pairs = study.pairs(policy, schedules)
+        row = [policy, str(len(study.pairs(policy, study.cells)))]
+        for cells in ([cell for cell in study.cells if cell.schedule == STEP], study.cells):
+            pairs = study.pairs(policy, cells)
             row += [change(summary.p99_ratio(pairs)), change(summary.violation_ratio(pairs))]
         rows.append(row)
     header = ["policy", "runs", "p99, step schedule", "SLO violations, step schedule", "p99, all loads"]
@@ -40,11 +40,19 @@ def of_cell(study: Study, cell: Cell) -> Table:
     """One load: every policy, the one that breaks the objective least first."""
     there = [(name, runs) for name in study.policies if (runs := study.of_policy(name, cell))]
     there.sort(key=lambda one: summary.mean(one[1], "violation_ratio"))
-    header = ["policy", "runs", "p50, ms", "p99, ms", "p99 of the last third, ms", "over the bound, %", "lost"]
-    header += ["seconds until met for good", "switches", "windows", "p99 of a suggestion, ms", "others' CPU share, %"]
+    header = ["policy", "runs", "p50, ms", "p99, ms", "p99 against default", "p99 of the last third, ms"]
+    header += [
+        "over the bound, %",
+        "lost",
+        "seconds until met for good",
+        "switches",
+        "windows",
+        "p99 of a suggestion, ms",
+        "others' CPU share, %",
+    ]
     bound = study.bounds.get(cell.key)
     title = f"Live, {_words(cell)}" + (f", p99 ≤ {milliseconds(bound)} ms" if bound else "")
-    return Table(title, header, [_row(name, runs) for name, runs in there])
+    return Table(title, header, [_row(name, runs, study.pairs(name, [cell])) for name, runs in there])
 
 
 def change(ratio: Estimate | None) -> str:
@@ -63,13 +71,14 @@ def _percent(ratio: float) -> str:
     return f"{'−' if value < 0 else '+'}{abs(value):.1f} %"
 
 
-def _row(policy: str, runs: Sequence[Row]) -> list[str]:
+def _row(policy: str, runs: Sequence[Row], pairs: Sequence[Pair]) -> list[str]:
     met = summary.met_after(runs)
     return [
         policy,
         str(len(runs)),
         milliseconds(summary.middle(runs, "p50")),
         milliseconds(summary.middle(runs, "p99")),
+        "" if policy == DEFAULT else change(summary.p99_ratio(pairs)),
         milliseconds(summary.last_third(runs)),
         f"{100 * summary.mean(runs, 'violation_ratio'):.1f}",
         str(summary.lost(runs)),

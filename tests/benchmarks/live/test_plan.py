@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.live.plan import CELLS, Cell, expected_seconds, turns
+from benchmarks.live.plan import CELLS, LEAST_BOUND_SECONDS, Cell, bound_of, expected_seconds, turns
 from service.domain.errors import InvalidValueError
 
 POLICIES = ("default", "guide", "hill_climbing", "rrl", "adaptive_rrl")
@@ -49,3 +49,8 @@ def test_a_cells_arrivals_do_not_depend_on_the_other_cells() -> None:
 
 def test_runs_take_longer_than_their_load() -> None:
     assert expected_seconds(10, 60.0) > 600.0
+
+
+def test_the_objective_is_twice_the_best_tail_and_at_least_the_least_bound() -> None:
+    assert bound_of([0.09, 0.04, 10.0]) == 0.08
+    assert bound_of([0.001, 0.002]) == LEAST_BOUND_SECONDS

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.live.plan import CELLS, Cell, Turn
 from benchmarks.live.results import Results
-from benchmarks.live.session import LEAST_BOUND_SECONDS, Options, bound_of, left_to_do
+from benchmarks.live.session import Options, left_to_do
 from service.domain.errors import InvalidValueError
 from tests.benchmarks.live.runs import HEADER, outcome
 
@@ -99,8 +99,3 @@ def test_what_is_no_file_of_results_is_refused(tmp_path: Path, text: str) -> Non
     path.write_text(text)
     with pytest.raises(InvalidValueError, match=r"live\.jsonl"):
         Results(path)
-
-
-def test_the_objective_is_twice_the_best_tail_and_at_least_the_least_bound() -> None:
-    assert bound_of([0.09, 0.04, 10.0]) == 0.08
-    assert bound_of([0.001, 0.002]) == LEAST_BOUND_SECONDS

@@ -38,12 +38,12 @@ def test_policies_come_with_the_fewest_violations_first(study: Study) -> None:
 
 
 def test_runs_are_compared_on_the_same_arrivals(study: Study) -> None:
-    step = study.pairs("adaptive_rrl", ("step",))
+    step = study.pairs("adaptive_rrl", [STEP])
     assert [(ours["repeat"], ours["cell"]) for ours, _ in step] == [(base["repeat"], base["cell"]) for _, base in step]
     ratio = summary.p99_ratio(step)
     assert ratio is not None
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((0.1, 0.1, 0.1))
-    everywhere = summary.p99_ratio(study.pairs("adaptive_rrl"))
+    everywhere = summary.p99_ratio(study.pairs("adaptive_rrl", [STEP, GAMMA]))
     assert everywhere is not None
     assert everywhere.value == pytest.approx(math.sqrt(0.1 * 0.4))
     assert everywhere.low < everywhere.value < everywhere.high
@@ -57,11 +57,11 @@ def test_a_run_without_the_defaults_is_not_compared(tmp_path: Path) -> None:
     results.begin(HEADER)
     results.add(Turn(0, STEP, "guide"), outcome(0.1, 0.0))
     study = Study.of(results)
-    assert study.pairs("guide") == []
+    assert study.pairs("guide", study.cells) == []
     assert summary.p99_ratio([]) is None
     assert change(None) == "–"
     results.add(Turn(0, STEP, "default"), outcome(0.1, 0.0))
-    unbroken = summary.violation_ratio(Study.of(results).pairs("guide"))
+    unbroken = summary.violation_ratio(Study.of(results).pairs("guide", [STEP]))
     assert unbroken is not None
     assert unbroken.value == 1.0
 
@@ -93,6 +93,8 @@ def test_the_tables_hold_every_cell_and_policy(path: Path) -> None:
     for table in (step, gamma):
         assert [row[0] for row in table.rows] == ["adaptive_rrl", "default"]
         assert {len(row) for row in table.rows} == {len(table.header)}
+    compared = gamma.header.index("p99 against default")
+    assert [row[compared] for row in gamma.rows] == ["−60.0 % [−60.0 %, −60.0 %]", ""]
     met = step.header.index("seconds until met for good")
     assert [row[met] for row in step.rows] == ["3", "never"]
 
