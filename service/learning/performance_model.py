@@ -10,7 +10,7 @@ them share the same physics.
 A tail is predicted for a run of :data:`HORIZON` seconds: a server that cannot keep up falls behind by
 (1 − 1/utilisation) of the time, so the more it is overloaded the worse it is, without bound on one side or infinity on
 the other. The posterior is rebuilt by replaying windows in their order; the same windows and seed give the same
-posterior. An update takes the time of 200 short simulations, whatever was seen before.
+posterior. An update takes the time of 160 short simulations, whatever was seen before.
 """
 
 from __future__ import annotations
@@ -37,13 +37,16 @@ Array = NDArray[np.float64]
 PARTICLES = 40
 #: Draws from the prior that the first window is held against.
 CANDIDATES = 500
-#: Requests in one simulation.
-REQUESTS = 600
+#: Requests in one simulation: to learn from a window, and to predict.
+LEARNING_REQUESTS = 600
+PREDICTION_REQUESTS = 800
 #: Seconds for which a tail is predicted before any window has shown how long windows are.
 HORIZON = 10.0
 #: Standard deviation of the logarithm of a predicted tail that is not the ensemble's: assumed at first, and worth so
 #: many windows when the model's own errors are averaged.
 _DISCREPANCY, _DISCREPANCY_WEIGHT = 0.25, 6.0
+#: The errors of a window that surprises are taken for so many times larger at most (their variance).
+_MOST_DOUBT = 4.0
 #: Errors fade by this factor with each window.
 _MEMORY = 0.97
 
@@ -109,7 +112,7 @@ class PerformanceModel:
         """Learn from a window; one that may not be judged, or that holds no request, teaches nothing."""
         if not window.usable or not window.latency.count + window.rejected + window.failed:
             return
-        requests = int(min(max(window.succeeded + window.rejected + window.failed, 200), REQUESTS))
+        requests = int(min(max(window.succeeded + window.rejected + window.failed, 200), LEARNING_REQUESTS))
         load = SampleLoad.of(workload, requests)
         plan = Plan.of([config], self._cpus, requests)
         evidence = Evidence.of(window)
@@ -121,10 +124,11 @@ class PerformanceModel:
 
         if self._windows == 0:
             self._start(predict, evidence)
-        else:
-            self._learn_error(predict, evidence)
+        foreseen = predict(self._ensemble.particles)
+        if self._windows > 0:
+            self._learn_error(foreseen, evidence)
         # A window that surprises is as likely an accident as news: it is believed less, repeated it is believed.
-        doubt = max(1.0, evidence.surprise(predict(self._ensemble.particles)))
+        doubt = min(max(1.0, evidence.surprise(foreseen)), _MOST_DOUBT)
         self._ensemble.update(predict, evidence.observed, doubt * evidence.covariance)
         self._windows += 1
         self._horizon = window.duration_seconds
@@ -150,8 +154,8 @@ class PerformanceModel:
         if particles > 1:
             chosen = np.linspace(0, PARTICLES - 1, min(particles, PARTICLES)).round().astype(int)
             standard = self._ensemble.particles[chosen]
-        load = SampleLoad.of(workload, REQUESTS)
-        plan = Plan.of(configs, self._cpus, REQUESTS)
+        load = SampleLoad.of(workload, PREDICTION_REQUESTS)
+        plan = Plan.of(configs, self._cpus, PREDICTION_REQUESTS)
         results, utilisation = _simulated(plan, physical(standard), workload, load, (percentile,))
         log_tail = np.log(results[..., q.RESULT_COUNT] + _excess(utilisation, self._horizon - load.seconds))
         return Prediction(
@@ -162,8 +166,8 @@ class PerformanceModel:
 
     def explain(self, workload: Workload, config: ServingConfig, percentile: float = 0.99) -> Explanation:
         """Where the time of the slowest requests goes, as the mean of the ensemble has it."""
-        load = SampleLoad.of(workload, REQUESTS)
-        plan = Plan.of([config], self._cpus, REQUESTS)
+        load = SampleLoad.of(workload, PREDICTION_REQUESTS)
+        plan = Plan.of([config], self._cpus, PREDICTION_REQUESTS)
         services = plan.services(physical(self._ensemble.mean), workload)
         utilisation = float(plan.utilisation(services, workload)[0, 0])
         run = simulate(load.arrivals, load.sizes, load.normals, plan.settings[0], services[0, 0], plan.pads[0])
@@ -213,13 +217,13 @@ class PerformanceModel:
         candidates = self._rng.standard_normal((CANDIDATES, len(PARAMETERS)))
         self._ensemble.start_from(candidates, -0.5 * evidence.misfit(predict(candidates), scale=2.0))
 
-    def _learn_error(self, predict: Predict, evidence: Evidence) -> None:
+    def _learn_error(self, foreseen: Array, evidence: Evidence) -> None:
         """How wrong the tail of this window was foreseen, beyond what the particles disagree on."""
         if not evidence.kept[_TAIL]:
             return
-        foreseen = predict(self._ensemble.particles)[:, _TAIL]
-        error = float(foreseen.mean() - evidence.observed[_TAIL])
-        self._error_sum = _MEMORY * self._error_sum + max(error**2 - float(foreseen.var()), 0.0)
+        tail = foreseen[:, _TAIL]
+        error = float(tail.mean() - evidence.observed[_TAIL])
+        self._error_sum = _MEMORY * self._error_sum + max(error**2 - float(tail.var()), 0.0)
         self._error_weight = _MEMORY * self._error_weight + 1.0
 
 

@@ -54,7 +54,7 @@ def run_many(
     execution = np.empty(n)
     batch_sizes = np.empty(n)
     floats = np.empty((4, n + 2))
-    ints = np.empty((4, 5 * n + 8), dtype=np.int64)
+    ints = np.empty((4, 3 * n + 2), dtype=np.int64)
     for row in range(len(settings)):
         batches, busy, growth = run(
             arrivals,
@@ -133,7 +133,7 @@ def run(
         execution: Written by the number of the batch, shape (n,).
         batch_sizes: Written by the number of the batch, shape (n,).
         floats: Scratch, shape (4, n + 2).
-        ints: Scratch, whole numbers, shape (4, 5 n + 8).
+        ints: Scratch, whole numbers, shape (4, 3 n + 2).
 
     Returns:
         Number of batches executed, share of the processors in use, growth of the backlog.
@@ -177,7 +177,7 @@ def run(
     accepted = ints[0]  # requests in the order of entering the queue
     first = ints[1]  # position in `accepted` of each batch's first request
     who = ints[2]  # which batch the i-th running one is
-    jobs = ints[3]  # of the event loop: r a request in, n + r its answer, 2n + k a batch's end, −1 a look at the queue
+    jobs = ints[3]  # of the event loop: r a request in, n + r its answer, 2n + k a batch's end
 
     now = virtual = 0.0
     arriving = 0
@@ -192,6 +192,8 @@ def run(
     next_end = np.inf
     timer = np.inf
     timer_due = np.inf
+    expired = -np.inf  # what the timer went off for last; so rounding cannot make it early
+    look_next = False  # whether the loop looks at the queue after its present job
     answered = refused = 0
     in_use = free_clock = 0.0  # time during which a batch thread was free
     at_middle = 0
@@ -201,7 +203,7 @@ def run(
         # The event loop takes up its next job.
         if job_left < 0.0 and job_head < job_tail:
             job = jobs[job_head]
-            job_left = loop_in if 0 <= job < n else (loop_out if n <= job < 2 * n else 0.0)
+            job_left = loop_in if job < n else (loop_out if job < 2 * n else 0.0)
         working = 1 if job_left > 0.0 else 0
 
         # What happens next: a batch ends, a job ends, a request arrives, the timer goes off.
@@ -255,9 +257,8 @@ def run(
             job = jobs[job_head]
             job_head += 1
             job_left = -1.0
-            if job == -1:
-                look = True
-            elif job < n:
+            look, look_next = look_next, False
+            if job < n:
                 size = sizes[job]
                 waiting = queue_open - queue_head + 1
                 full = waiting > max_enqueued if direct else open_size + size > max_batch and waiting >= max_enqueued
@@ -307,8 +308,11 @@ def run(
                 at_end = arriving - answered - refused
         else:
             timer = np.inf
-            jobs[job_tail] = -1
-            job_tail += 1
+            expired = timer_due
+            if job_left < 0.0:
+                look = True
+            else:
+                look_next = True
 
         if look:
             while free > 0:
@@ -317,7 +321,7 @@ def run(
                     if accepted_count == first[queue_open]:
                         break
                     oldest = since[accepted[first[queue_open]]]
-                    if open_size < max_batch - 2e-9 and oldest + timeout > now:
+                    if open_size < max_batch - 2e-9 and oldest + timeout > max(now, expired):
                         break
                     batch_sizes[queue_open] = open_size
                     queue_open += 1
@@ -336,8 +340,9 @@ def run(
                     due = since[accepted[first[queue_open]]] + timeout
                     if timer == np.inf or due != timer_due:
                         timer_due = due
-                        # The event loop's timers count in whole steps, rounded up.
-                        timer = now + np.ceil((due - now) / timer_step) * timer_step if timer_step > 0.0 else due
+                        # The event loop's timers count in whole steps, rounded up. By the time it sets one, a little
+                        # has passed, so a whole number of steps stays that.
+                        timer = now + np.ceil((due - now) / timer_step - 1e-6) * timer_step if timer_step > 0.0 else due
         while running < limit and started < queue_head:
             processed = batch_sizes[started]
             for j in range(len(pads)):

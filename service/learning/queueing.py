@@ -94,7 +94,7 @@ def simulate(
         execution,
         batch_sizes,
         np.empty((4, n + 2)),
-        np.empty((4, 5 * n + 8), dtype=np.int64),
+        np.empty((4, 3 * n + 2), dtype=np.int64),
     )
     of_request = np.where(batch >= 0, execution[batch], np.nan)
     return Outcome(latency, wait, batch, filling, of_request, batch_sizes[:batches].copy(), busy, growth)

@@ -4,7 +4,7 @@ The parameters are those of :data:`PARAMETERS`; all that is known beforehand are
 whose example takes 20 µs and for one that takes 50 ms. Notation: b examples in a batch, d intra-op threads, m inter-op
 threads, c processors, λ requests a second; automatic (0) thread counts stand for all processors.
 
-    base  = call                                                       seconds of a batch whatever its size
+    base  = call + gather · [batching on]                              seconds of a batch whatever its size
     sync  = call · sync · log2 d                                       waking the intra-op threads
     slope = example · (1 − parallel + parallel / min(d, c))            seconds an example, Amdahl's law
     hop   = hop · [m > 1]                                              hand-overs between inter-op threads
@@ -66,6 +66,7 @@ class Parameter:
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter("call", "s", 3e-4, 0.9, "session call and hand-over to a thread and back, once a batch"),
+    Parameter("gather", "s", 1e-4, 0.8, "putting a batch together and taking its answer apart"),
     Parameter("example", "s", 1e-3, 1.8, "processor time of one example on one thread"),
     Parameter("curve", "1", 1.0, 0.05, "exponent of the batch size"),
     Parameter("parallel", "1", 0.5, 1.0, "share of an example's work that intra-op threads divide", share=True),
@@ -143,7 +144,7 @@ class Plan:
         intra, inter = self.intra[:, None], self.inter[:, None]
         several = (inter > 1).astype(float)
         out = np.empty((len(self.intra), len(parameters), q.SERVICE_COUNT))
-        out[..., q.BASE] = value["call"]
+        out[..., q.BASE] = value["call"] + value["gather"] * (self.settings[:, [q.DIRECT]] == 0)
         out[..., q.SYNC] = value["call"] * value["sync"] * np.log2(intra)
         out[..., q.HOP] = value["hop"] * several
         shared = np.minimum(intra, max(self.cpus, 1.0))

@@ -121,6 +121,28 @@ def test_batches_and_refusals_are_those_of_the_batch_scheduler(
     assert np.isnan(outcome.latency).sum() == len(oracle.refused)
 
 
+@settings(deadline=None, max_examples=200)
+@given(
+    gaps=st.lists(st.floats(0, 0.004), min_size=1, max_size=80),
+    timeout=st.sampled_from([0.0, 1e-4, 0.001, 0.0025, 0.01]),
+    max_batch=st.integers(1, 8),
+    threads=st.integers(1, 3),
+    loop=st.sampled_from([0.0, 2e-4, 1e-3]),
+)
+def test_nothing_is_lost_whatever_the_event_loop_and_its_timers_do(
+    gaps: list[float], timeout: float, max_batch: int, threads: int, loop: float
+) -> None:
+    outcome = run(
+        np.cumsum(np.array(gaps)),
+        setting(max_batch, timeout, threads, limit=1, timer_step=1e-3),
+        service(base=1e-3, slope=1e-4, cpus=2.0, jitter=0.2, sync=1e-4, hop=0.2, coupling=0.2, loop_in=loop),
+    )
+    assert outcome.batch_sizes.sum() == len(gaps)
+    assert np.all(outcome.latency >= outcome.wait + outcome.execution - 1e-9)
+    assert np.all(outcome.wait >= outcome.filling - 1e-9)
+    assert np.all(outcome.filling <= timeout + 1.001e-3 + loop)
+
+
 @pytest.mark.parametrize("utilisation", [0.5, 0.8])
 def test_one_server_with_fixed_service_waits_as_pollaczek_and_khinchine_say(utilisation: float) -> None:
     arrivals = poisson(utilisation, 60_000)
@@ -216,8 +238,11 @@ def test_waiting_to_fill_is_told_from_waiting_for_a_thread() -> None:
 
 
 def test_timers_go_off_at_whole_steps() -> None:
-    outcome = run(np.array([0.0]), setting(max_batch=2, timeout=0.0005, timer_step=0.001), service())
-    assert outcome.wait[0] == pytest.approx(0.001)
+    waits = {
+        timeout: run(np.array([0.7]), setting(max_batch=2, timeout=timeout, timer_step=0.001), service()).wait[0]
+        for timeout in (0.0005, 0.001, 0.0021)
+    }
+    assert list(waits.values()) == pytest.approx([0.001, 0.001, 0.003])
 
 
 def test_batches_are_padded_to_allowed_sizes() -> None:
