@@ -8,7 +8,7 @@ that were due before the PUT, but none of an earlier switch or its :data:`SETTLE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,21 @@ class Observed:
             "requests_steady": len(self.steady),
             "p99_steady": _or_none(quantile(self.steady, 0.99)),
         }
+
+
+def together(loads: Sequence[Requests]) -> Requests:
+    """The requests of several loads as of one, in the order in which they were due."""
+    if len(loads) == 1:
+        return loads[0]
+    intended = np.concatenate([load.intended for load in loads])
+    order = np.argsort(intended, kind="stable")
+    outcomes = [outcome for load in loads for outcome in load.outcome]
+    return Requests(
+        intended[order],
+        np.concatenate([load.sent for load in loads])[order],
+        np.concatenate([load.answered for load in loads])[order],
+        tuple(outcomes[index] for index in order),
+    )
 
 
 def observe(requests: Requests, switches: Sequence[Switch]) -> list[Observed]:
@@ -201,12 +216,33 @@ def table(model: str, rate: float, results: Sequence[KnobResult], failed_in_all:
         for result in results
     ]
     note = (
-        f"Open-loop Poisson load of {rate:.0f} requests/s over gRPC; {failed_in_all} failed requests in the whole run. "
+        f"Open-loop Poisson load of {rate:.0f} requests/s; {failed_in_all} failed requests in the whole run. "
         f"During: due from the PUT until it and all earlier requests were answered, at least {LEAST_SECONDS:g} s; "
         "steady: as many before it. "
         "Ratio of both p99 [90 % bootstrap interval over switches]."
     )
     return Table(f"{model}: what a switch costs", header, rows, note)
+
+
+def side_by_side(results: Mapping[str, Sequence[KnobResult]]) -> Table:
+    """What a switch costs on several servers, knob by knob.
+
+    Args:
+        results: From :func:`by_knob`, by the name of the server; the same knobs in all.
+    """
+    by_name = {name: {result.knob: result for result in found} for name, found in results.items()}
+    header = ["knob"]
+    for name in by_name:
+        header += [f"{name}: switches", "failed", "ms, median", "p99 ms during", "steady"]
+    rows = []
+    for knob in next(iter(by_name.values())):
+        row = [knob]
+        for found in by_name.values():
+            one = found[knob]
+            row += [str(one.switches), str(one.failed), milliseconds(one.median_seconds)]
+            row += [milliseconds(one.p99_during), milliseconds(one.p99_steady)]
+        rows.append(row)
+    return Table("What a switch costs, side by side", header, rows)
 
 
 def targets(results: Sequence[KnobResult], failed_in_all: int) -> dict[str, bool]:

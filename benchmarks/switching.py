@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,15 @@ from typing import Any
 import numpy as np
 import uvloop
 
+from benchmarks import kills
 from benchmarks.open_loop import MAX_IN_FLIGHT, OpenLoop, Requests
 from benchmarks.processes import export
 from benchmarks.progress import Progress
 from benchmarks.report import machine, publish
-from benchmarks.servers import Node, StartNode, batching_on, embedded
+from benchmarks.servers import Node, StartNode, batching_on, embedded, tensorflow_serving
 from benchmarks.statistics import quantile
 from benchmarks.summary import HEAVY_MODEL
-from benchmarks.switches import Switch, by_knob, observe, table, targets
+from benchmarks.switches import KnobResult, Switch, by_knob, observe, side_by_side, table, targets, together
 from benchmarks.tables import Table
 from models.zoo import ZOO
 from service.cli.demo.processes import ChildFailedError
@@ -36,19 +38,27 @@ from service.loadgen.closed_loop import run_closed_loop
 from service.loadgen.payloads import RequestSpec
 from service.loadgen.prepare import prepared
 from service.loadgen.target import parse_target
+from service.loadgen.transport import Transport
 
 #: Share of the slowest configuration's capacity that is offered.
 LOAD = 0.5
 _CAPACITY_CLIENTS = 32
-_TIMEOUT_SECONDS = 30.0
+_TIMEOUT_SECONDS = 60.0
+
+#: The servers that can be measured, by the name on the command line.
+NODES: dict[str, StartNode] = {"embedded": embedded, "tensorflow-serving": tensorflow_serving}
+BOTH = "both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What the user chose; see :func:`parse`."""
 
+    node: str
     model: str
     rate: float | None
+    rest_share: float
+    kills: bool
     switches: int
     interval: float
     capacity_seconds: float
@@ -63,7 +73,12 @@ def parse(argv: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.switching", description=__doc__)
     add = parser.add_argument
     add("--model", choices=list(ZOO), default=HEAVY_MODEL, metavar="NAME")
+    add("--node", choices=[*NODES, BOTH], default="embedded", help="what is reconfigured; both: one after the other")
     add("--rate", default="auto", help="requests a second; auto: half of what the slowest configuration takes")
+    add(
+        "--rest-share", type=float, default=0.0, help="share of the load that comes over REST, 0 to 1; the rest is gRPC"
+    )
+    add("--kills", action="store_true", help="then kill the agent and a server, where they are processes of their own")
     add("--switches", type=int, default=42, help="in all, each knob there and back in turn (42: six of each)")
     add("--interval", type=float, default=2.0, help="seconds from the end of a switch to the next")
     add("--capacity-seconds", type=float, default=1.5, help="for the capacity of each configuration, with --rate auto")
@@ -78,9 +93,14 @@ def parse(argv: Sequence[str]) -> Options:
         parser.error(f"--rate is a number or auto, not {given.rate!r}")
     if given.switches < 1 or given.interval <= 0 or given.capacity_seconds <= 0 or (rate is not None and not rate > 0):
         parser.error("--switches is at least 1; --interval, --capacity-seconds and --rate are above 0")
+    if not 0 <= given.rest_share <= 1:
+        parser.error("--rest-share lies between 0 and 1")
     return Options(
+        node=given.node,
         model=given.model,
         rate=rate,
+        rest_share=given.rest_share,
+        kills=given.kills,
         switches=given.switches,
         interval=given.interval,
         capacity_seconds=given.capacity_seconds,
@@ -114,72 +134,113 @@ def sequence(base: ServingConfig, changed: dict[str, ServingConfig], seed: int) 
             yield knob, base
 
 
-async def measure(options: Options, start: StartNode = embedded) -> None:
-    """Carry a run out and publish it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What one server showed.
 
-    Args:
-        options: What the user chose.
-        start: Starts the server.
+    Attributes:
+        document: JSON-ready.
+        results: By knob.
+        tables: For people.
+        requests: Every request.
     """
+
+    document: dict[str, Any]
+    results: list[KnobResult]
+    tables: list[Table]
+    requests: Requests
+
+
+async def measure(options: Options) -> None:
+    """Carry a run out and publish it."""
     described = machine()
+    names = list(NODES) if options.node == BOTH else [options.node]
+    measured: dict[str, Measured] = {}
     with tempfile.TemporaryDirectory(prefix="regulus-bench-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         models_dir = options.models_dir or folder / "models"
         await export(options.model, models_dir, folder)
-        async with start(options.model, models_dir, folder) as node:
-            rate, requests, switches = await _switch_under_load(node, options, int(described["cpus"]))
+        for name in names:
+            own = folder / name
+            own.mkdir()
+            measured[name] = await _measure_one(name, options, models_dir, own, int(described["cpus"]))
+    about = {"benchmark": "switching", "started_at": time.time(), "machine": described, "seed": options.seed}
+    tables = [shown for one in measured.values() for shown in one.tables]
+    if len(names) > 1:
+        document: dict[str, Any] = {**about, "nodes": {name: one.document for name, one in measured.items()}}
+        tables.append(side_by_side({name: one.results for name, one in measured.items()}))
+    else:
+        document = {**about, **measured[names[0]].document}
+    publish("switching", document, tables, out=options.out, markdown=options.markdown)
+    if options.out is not None:
+        for name, one in measured.items():
+            suffix = "" if len(names) == 1 else f"_{name}"
+            _write_requests(options.out / f"switching_requests{suffix}.npz", one.requests)
+
+
+async def _measure_one(name: str, options: Options, models_dir: Path, folder: Path, cpus: int) -> Measured:
+    async with NODES[name](options.model, models_dir, folder) as node:
+        rate, requests, switches, killed = await _switch_under_load(node, options, cpus)
     observed = observe(requests, switches)
     results = by_knob(observed, np.random.default_rng(options.seed))
-    failed = int((~requests.good).sum())
+    lost = kills.losses(requests, killed)
+    failed = int((~requests.good).sum()) - sum(loss.lost for loss in lost)
     wanted = targets(results, failed)
+    if lost:
+        wanted["a kill loses no more than what was in hand"] = all(loss.bearable for loss in lost)
     lag = requests.sent - requests.intended
     document: dict[str, Any] = {
-        "benchmark": "switching",
-        "started_at": time.time(),
-        "machine": described,
+        "node": name,
         "model": options.model,
-        "seed": options.seed,
         "rate_per_second": rate,
+        "rest_share": options.rest_share,
         "requests": len(requests.intended),
         "failed": failed,
         "client_lag_p99": quantile(lag[~np.isnan(lag)], 0.99),
         "knobs": [result.to_dict() for result in results],
         "switches": [one.to_dict() for one in observed],
+        "kills": [loss.to_dict() for loss in lost],
         "targets": wanted,
     }
-    verdicts = [[name, "yes" if held else "no"] for name, held in wanted.items()]
-    tables = [table(options.model, rate, results, failed), Table("Targets", ["target", "met"], verdicts)]
-    publish("switching", document, tables, out=options.out, markdown=options.markdown)
-    if options.out is not None:
-        np.savez_compressed(
-            options.out / "switching_requests.npz",
-            intended=requests.intended,
-            sent=requests.sent,
-            answered=requests.answered,
-            outcome=np.array(requests.outcome),
-        )
+    verdicts = [[target, "yes" if held else "no"] for target, held in wanted.items()]
+    tables = [table(f"{options.model}, {name}", rate, results, failed)]
+    if lost:
+        tables.append(kills.table(lost))
+    tables.append(Table(f"Targets, {name}", ["target", "met"], verdicts))
+    return Measured(document=document, results=results, tables=tables, requests=requests)
 
 
-async def _switch_under_load(node: Node, options: Options, cpus: int) -> tuple[float, Requests, list[Switch]]:
-    """The offered rate, every request, and every switch."""
+def _write_requests(path: Path, requests: Requests) -> None:
+    np.savez_compressed(
+        path,
+        intended=requests.intended,
+        sent=requests.sent,
+        answered=requests.answered,
+        outcome=np.array(requests.outcome),
+    )
+
+
+async def _switch_under_load(
+    node: Node, options: Options, cpus: int
+) -> tuple[float, Requests, list[Switch], list[kills.Kill]]:
+    """The offered rate, every request, every switch, and every kill."""
     base = batching_on(cpus)
     changed = variants(base, cpus)
     rate = options.rate or LOAD * await _least_capacity(node, options, [base, *changed.values()])
     await node.put(base)
     rng = np.random.default_rng(options.seed)
-    ready = prepared(
-        parse_target(node.grpc),
-        RequestSpec(model=options.model),
-        rng,
-        timeout=_TIMEOUT_SECONDS,
-        connections=4,
-        max_inflight=MAX_IN_FLIGHT,
-    )
+    shares = {node.grpc: 1 - options.rest_share, node.rest: options.rest_share}
     switches: list[Switch] = []
+    killed: list[kills.Kill] = []
     progress = Progress(options.switches)
-    async with ready as (transport, pool):
-        load = OpenLoop(transport, pool, rate, rng)
-        load.start()
+    async with AsyncExitStack() as stack:
+        loads = []
+        for target, share in shares.items():
+            if share > 0:
+                transport, pool = await stack.enter_async_context(_ready(target, options.model, rng))
+                loads.append(OpenLoop(transport, pool, rate * share, rng))
+        for load in loads:
+            load.start()
         current, steps = base, sequence(base, changed, options.seed)
         for _ in range(options.switches):
             knob, config = next(steps)
@@ -191,9 +252,24 @@ async def _switch_under_load(node: Node, options: Options, cpus: int) -> tuple[f
             current = config
             progress.done()
         await asyncio.sleep(options.interval)
-        requests = await load.finish()
+        if options.kills:
+            killed = await kills.carry_out(node)
+        requests = together([await load.finish() for load in loads])
     progress.close()
-    return rate, requests, switches
+    return rate, requests, switches, killed
+
+
+def _ready(
+    target: str, model: str, rng: np.random.Generator
+) -> AbstractAsyncContextManager[tuple[Transport, list[bytes]]]:
+    return prepared(
+        parse_target(target),
+        RequestSpec(model=model),
+        rng,
+        timeout=_TIMEOUT_SECONDS,
+        connections=4,
+        max_inflight=MAX_IN_FLIGHT,
+    )
 
 
 async def _least_capacity(node: Node, options: Options, configs: Sequence[ServingConfig]) -> float:

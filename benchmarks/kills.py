@@ -1,0 +1,149 @@
+"""Kill: a process that is killed under load, and what its clients lost. The counting is pure.
+
+A request that was in hand when its server died is lost: it may have been computed, so it must not be sent again. Every
+other one can be answered: those that come later wait at the router until another process is up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.open_loop import Requests
+from benchmarks.servers import Node
+from benchmarks.statistics import quantile
+from benchmarks.tables import Table, milliseconds
+from service.domain.errors import BackendError
+
+#: Requests due up to this long after the end of a kill are its own, seconds.
+AFTER_SECONDS = 1.0
+_REPLACED_SECONDS = 120.0
+
+AGENT, SERVER = "agent", "server"
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One.
+
+    Attributes:
+        what: ``agent`` or ``server``.
+        killed: When, ``time.monotonic()`` seconds.
+        recovered: When it had been replaced.
+    """
+
+    what: str
+    killed: float
+    recovered: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What it cost.
+
+    Attributes:
+        kill: The kill.
+        in_hand: Requests that had been sent and not answered when the process died.
+        requests: Requests due from then until all was well again.
+        lost: Of both kinds, those that got no good answer.
+        p99: p99 of those that did, seconds.
+    """
+
+    kill: Kill
+    in_hand: int
+    requests: int
+    lost: int
+    p99: float
+
+    @property
+    def bearable(self) -> bool:
+        """Whether no more was lost than has to be."""
+        return self.lost <= (self.in_hand if self.kill.what == SERVER else 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "what": self.kill.what,
+            "seconds": self.kill.recovered - self.kill.killed,
+            "in_hand": self.in_hand,
+            "requests": self.requests,
+            "lost": self.lost,
+            "p99": None if np.isnan(self.p99) else self.p99,
+        }
+
+
+def losses(requests: Requests, kills: Sequence[Kill]) -> list[Loss]:
+    """Find what each kill cost.
+
+    Args:
+        requests: Of the whole run.
+        kills: In order.
+    """
+    good, found = requests.good, []
+    for kill in kills:
+        # An answer that never came is one that came after everything.
+        answered = np.where(np.isnan(requests.answered), np.inf, requests.answered)
+        in_hand = (requests.sent <= kill.killed) & (answered > kill.killed)
+        later = (requests.intended > kill.killed) & (requests.intended <= kill.recovered + AFTER_SECONDS)
+        mine = in_hand | later
+        p99 = quantile(requests.latency[mine & good], 0.99)
+        found.append(Loss(kill, int(in_hand.sum()), int(later.sum()), int((mine & ~good).sum()), p99))
+    return found
+
+
+def table(losses_seen: Sequence[Loss]) -> Table:
+    """For people."""
+    rows = [
+        [
+            f"{loss.kill.what}, kill −9",
+            str(loss.in_hand),
+            str(loss.lost),
+            str(loss.requests),
+            milliseconds(loss.kill.recovered - loss.kill.killed),
+            milliseconds(loss.p99),
+        ]
+        for loss in losses_seen
+    ]
+    header = ["process", "in hand", "lost", "requests until well", "ms until replaced", "p99 ms"]
+    note = "In hand: sent and not answered when the process died. Lost: of those and of the requests until well."
+    return Table("What a kill costs", header, rows, note)
+
+
+async def carry_out(node: Node) -> list[Kill]:
+    """Kill the agent, and when that has been replaced a server; empty where there is no agent of its own.
+
+    Raises:
+        TimeoutError: The server was not replaced.
+    """
+    if node.restart_agent is None:
+        return []
+    killed = time.monotonic()
+    await node.restart_agent()
+    kills = [Kill(AGENT, killed, time.monotonic())]
+    await asyncio.sleep(AFTER_SECONDS)
+    before = await node.server_pids()
+    killed = time.monotonic()
+    os.kill(before[0], signal.SIGKILL)
+    async with asyncio.timeout(_REPLACED_SECONDS):
+        while True:
+            if await _replaced(node, before):
+                break
+            await asyncio.sleep(0.05)
+    kills.append(Kill(SERVER, killed, time.monotonic()))
+    await asyncio.sleep(AFTER_SECONDS)
+    return kills
+
+
+async def _replaced(node: Node, before: Sequence[int]) -> bool:
+    try:
+        present = await node.server_pids()
+    except BackendError:
+        return False
+    return len(present) == len(before) and before[0] not in present
