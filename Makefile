@@ -10,12 +10,12 @@ PYTEST_ARGS ?=
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup demo test test-stack bench bench-quick lint format lock clean
 
 help: ## Say what can be made
 	@echo "Regulus: keeps a model server inside its latency objective while it serves."
 	@echo
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the locked dependencies and Regulus in it
 
@@ -35,6 +35,18 @@ demo: $(STAMP) ## Watch Regulus keep a model server inside its objective (about 
 test: $(STAMP) ## Run the tests with coverage
 	@echo "==> Running the tests"
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --cov --cov-report=term $(PYTEST_ARGS)
+
+bench: $(STAMP) ## Replay all policies over the recorded landscapes and rebuild docs/benchmarks.md (hours)
+	@$(BIN)/regulus bench run
+	@$(BIN)/regulus bench report
+
+bench-quick: $(STAMP) ## The same with few policies and seeds, into out/bench (a minute)
+	@$(BIN)/regulus bench run --quick
+	@$(BIN)/regulus bench report --results out/bench/quick.parquet --markdown out/bench/benchmarks.md
+
+test-stack: $(STAMP) ## Bring the container stack up for real, test it, take it down (minutes, gigabytes)
+	@echo "==> Running the container stack"
+	@REGULUS_TEST_STACK=1 $(BIN)/python -m pytest tests/deploy $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, types and architecture
 	@echo "==> ruff: style and common mistakes"

@@ -24,6 +24,7 @@ from service.domain.errors import InvalidValueError
 ROOT = Path(__file__).parents[2]
 LANDSCAPES = ROOT / "benchmarks" / "landscapes"
 COMMITTED = ROOT / "benchmarks" / "results" / "replay.parquet"
+COMMITTED_LIVE = ROOT / "benchmarks" / "results" / "live.jsonl"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 OUT = ROOT / "out" / "bench"
 
@@ -104,6 +105,9 @@ def run(
 def report_command(
     source: Annotated[Path, typer.Option("--results", metavar="FILE", help="Of `regulus bench run`.")] = COMMITTED,
     landscapes: _LandscapesOption = LANDSCAPES,
+    live: Annotated[
+        Path, typer.Option(metavar="FILE", help="Of `regulus bench live`; without such a file its section is left out.")
+    ] = COMMITTED_LIVE,
     markdown: Annotated[
         Path, typer.Option(metavar="FILE", help="Markdown; plots go to the folder of the same name beside it.")
     ] = DOCUMENT,
@@ -117,11 +121,20 @@ def report_command(
         known = terrains(landscapes, list(found.meta["landscapes"]))
         now = {name: fingerprint.of_file(landscapes / f"{name}.parquet") for name in known}
         study = Study(found, known, now)
-        document = report.build(study, markdown.with_suffix(""), markdown.stem)
+        images, prefix = markdown.with_suffix(""), markdown.stem
+        document = report.build(study, images, prefix, _live_section(live, images, prefix))
     document.write_markdown(markdown)
     document.write_html(html, markdown.parent)
     Console().print(targets.table(study).rich())
     console.print(f"report: {markdown}, {html}", markup=False, soft_wrap=True)
+
+
+def _live_section(results_file: Path, images: Path, prefix: str) -> str:
+    if not results_file.exists():
+        return ""
+    from benchmarks.live.report import section  # needs the extras `load` and `modelserver` too
+
+    return section(results_file, images, prefix)
 
 
 def _with_progress(options: Options, console: Console) -> Outcome:

@@ -43,13 +43,14 @@ _SCENARIO_NOTES = {
 }
 
 
-def build(study: Study, images: Path, prefix: str) -> Document:
-    """Write the plots and compose the report.
+def build(study: Study, images: Path, prefix: str, live: str = "") -> Document:
+    """Write the plots and compose the report; plots of an earlier report that this one does not show are removed.
 
     Args:
         study: What to report.
-        images: Folder of the plots.
+        images: Folder of the plots, which holds nothing else.
         prefix: How the Markdown file names that folder.
+        live: The section on the live server, Markdown; empty where there is none.
     """
     with style.styled():
         parts = [
@@ -66,8 +67,13 @@ def build(study: Study, images: Path, prefix: str) -> Document:
             *_changes(study, images, prefix),
             *_ablation(study),
             *_costs(study),
+            *(["## On the live server", live] if live else []),
         ]
-    return Document("Benchmarks", paragraphs(*parts))
+    body = paragraphs(*parts)
+    for plot in images.glob("*.svg"):
+        if f"({prefix}/{plot.name})" not in body:
+            plot.unlink()
+    return Document("Benchmarks", body)
 
 
 def _provenance(study: Study) -> str:

@@ -170,6 +170,17 @@ def test_the_report_names_every_plot_it_wrote_and_no_other(study: Study, tmp_pat
         assert "<dc:date>" not in drawn, path.name
 
 
+def test_plots_of_an_earlier_report_go(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "regret-gone.svg").write_text("<svg/>")
+    (tmp_path / "benchmarks" / "live.svg").write_text("<svg/>")
+    live = "Measured live.\n\n![Live](benchmarks/live.svg)\n"
+    body = report.build(study, tmp_path / "benchmarks", "benchmarks", live).body
+    assert "## On the live server\n\nMeasured live." in body
+    assert (tmp_path / "benchmarks" / "live.svg").exists()
+    assert not (tmp_path / "benchmarks" / "regret-gone.svg").exists()
+
+
 def test_one_page_needs_nothing_else(study: Study, tmp_path: Path) -> None:
     report.build(study, tmp_path / "benchmarks", "benchmarks").write_html(tmp_path / "page.html", tmp_path)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
