@@ -13,6 +13,11 @@ def windows(estimate: Estimate, horizon: int) -> str:
     return _with_interval(estimate, lambda value: _windows(value, horizon))
 
 
+def counted(estimate: Estimate, horizon: int) -> str:
+    """The same as a phrase: ``3 [2, 4] windows``."""
+    return f"{windows(estimate, horizon)} window{'' if estimate.value == 1 else 's'}"
+
+
 def number(estimate: Estimate) -> str:
     """A number with its interval, three significant digits."""
     return _with_interval(estimate, significant)

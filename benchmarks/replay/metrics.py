@@ -5,7 +5,8 @@ number of windows. Windows are counted by how many were spent before: 0 means th
 infinity that the run ended first.
 
 *Within* x means r ≤ 1 + x. A stretch has *settled* within x from the first window on that is within, and from which on
-at least :data:`STAY` of the windows, the last among them, are within. So a policy may go on trying things now and then.
+at least :data:`STAY` of the windows, the last among them, are within; it must begin :data:`LEAST_STAY` windows before
+the end (half-way in a shorter stretch), so that a lucky last window is no arrival. A policy may go on trying things.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from service.domain.slo import Slo
 
 #: Share of the remaining windows that must be within.
 STAY = 0.8
+LEAST_STAY = 5
 #: Ratios count as no more than this, so that one drowned window does not hide everything else: how high a p99 climbs
 #: while a queue grows says how long the window was, not how bad the configuration is.
 WORST_RATIO = 20.0
@@ -71,7 +73,9 @@ def settled(within: NDArray[np.bool_]) -> float:
     if not len(within) or not within[-1]:
         return math.inf
     shares = np.cumsum(within[::-1])[::-1] / np.arange(len(within), 0, -1)
-    return float(np.argmax(within & (shares >= STAY)))
+    arrived = within & (shares >= STAY)
+    arrived[len(within) - min(LEAST_STAY, math.ceil(len(within) / 2)) + 1 :] = False
+    return first(arrived)
 
 
 def first(within: NDArray[np.bool_]) -> float:

@@ -20,7 +20,7 @@ from benchmarks.replay.style import COLOURS, LINES, OURS_COLOUR, QUIET_COLOUR, R
 from benchmarks.replay.targets import LEARNERS
 
 _COLUMNS = 4
-_RATIO_TICKS = (1, 1.2, 2, 5, 10, 20)
+_RATIO_TICKS = (1, 1.5, 2, 5, 10, 20)
 _COUNT_TICKS = (0, 1, 2, 5, 10, 20, 50, 100)
 
 

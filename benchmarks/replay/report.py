@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.replay import heatmap, plots, style, tables, targets
 from benchmarks.replay.document import Document, image, paragraphs
-from benchmarks.replay.metrics import AFTER_CHANGE, STAY, WORST_RATIO
+from benchmarks.replay.metrics import AFTER_CHANGE, LEAST_STAY, STAY, WORST_RATIO
 from benchmarks.replay.policies import OURS
 from benchmarks.replay.scenarios import Scenario
 from benchmarks.replay.study import Study
@@ -25,15 +25,17 @@ window, as the service's telemetry would show it, and chooses again. A window la
 {WINDOW_REQUESTS} requests take. All policies meet the same noise, have the same objective and pay for their trials.
 
 **How to read the numbers.** *Optimum*: the configuration with the least p99 of the whole landscape, over all its
-measurements. *Windows to 5 %*: windows spent before the configuration in force is within 5 % of the optimum's p99 and
-stays there, which means: in at least {STAY:.0%} of all windows from then on, and in the last. `> n` means that at least
-half of the runs had not settled after n windows. *First touch* does not ask to stay. *Choice* is what the policy would
-run without exploring: for policies that never stop exploring it is the kinder measure. *Regret* is the sum over all
-windows, those of exploring included, of ln(p99 of the configuration in force / p99 of the optimum), each ratio counted
-as {WORST_RATIO:g} at most, because how far a queue grows depends on the length of the measurement. *In violation* is a
-window whose configuration truly misses the objective. The bound of the objective is {SLACK:g} × the best p99 under the
-scenario's hardest load; where the default would meet that, the geometric mean of both. Windows are medians over seeds,
-everything else means; brackets hold 95 % bootstrap intervals over seeds. Ratios compare the same seeds."""
+measurements. *Windows to 5 %*: windows spent before the configuration in force is within 5 % of the optimum's p99
+and stays there, which means: in at least {100 * STAY:g} % of all windows from then on, the last among them, and for
+at least {LEAST_STAY} windows. `> n` means that at least half of the runs had not settled after n windows. *First
+touch* does not ask to stay. *Choice* is what the policy would run without exploring: for policies that never stop
+exploring it is the kinder measure. *Regret* is the sum over all windows, those of exploring included, of ln(p99 of
+the configuration in force / p99 of the optimum), each ratio counted as {WORST_RATIO:g} at most, because how far a
+queue grows depends on the length of the measurement. *In violation* is a window whose configuration truly misses
+the objective; the first window, which runs the default before anybody has chosen, is left out. The bound of the
+objective is {SLACK:g} × the best p99 under the scenario's hardest load; where the default would meet that, the
+geometric mean of both. Windows are medians over seeds, everything else means; brackets hold 95 % bootstrap
+intervals over seeds. Ratios compare the same seeds."""
 
 _SCENARIO_NOTES = {
     "step": "The load steps up once, half-way.",

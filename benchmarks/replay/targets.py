@@ -68,7 +68,7 @@ def _still(study: Study, scenario: Scenario) -> Iterator[Check]:
     horizon = len(scenario.schedule)
     place = f"{scenario.group}{' (tuned on)' if scenario.group in TUNED_ON else ''}"
     ours = intervals.median(study.values(scenario.name, OURS, "settled_5"))
-    shown = f"{cells.windows(ours, horizon)} windows"
+    shown = cells.counted(ours, horizon)
     yield Check(
         f"1. windows to 5 %: at most {WINDOWS_AT_MOST}",
         place,
@@ -106,13 +106,13 @@ def _fewer(study: Study, scenario: Scenario, rival: str, target: str, factor: fl
     # A run that never settles took at least all its windows.
     ratio = intervals.ratio_of_medians(np.minimum(theirs, horizon), np.minimum(ours, horizon))
     median = intervals.median(ours)
-    shown = cells.windows(intervals.median(theirs), horizon)
+    shown = cells.counted(intervals.median(theirs), horizon)
     cut = math.isinf(intervals.median(theirs).value)
     return Check(
         target,
         place,
-        f"{cells.windows(median, horizon)} windows",
-        f"{rival}: {shown} windows; {cells.times(ratio, at_least=cut)}",
+        cells.counted(median, horizon),
+        f"{rival}: {shown}; {cells.times(ratio, at_least=cut)}",
         bool(np.isfinite(median.value)) and ratio.value >= factor,
     )
 
@@ -133,7 +133,7 @@ def _return(study: Study, scenario: Scenario) -> Iterator[Check]:
         yield Check(
             f"4. windows to 5 % once a load returns: {WINDOWS_AFTER_RETURN}",
             scenario.group,
-            f"{cells.windows(back, scenario.phases[-1].windows)} windows",
+            cells.counted(back, scenario.phases[-1].windows),
             f"{WINDOWS_AFTER_RETURN} window",
             back.value <= WINDOWS_AFTER_RETURN,
         )

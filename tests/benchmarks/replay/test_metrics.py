@@ -36,7 +36,11 @@ def run(path: list[int], choice: list[int] | None = None) -> Stored:
         ("1111111110", math.inf),  # Not at the end.
         ("0010111111", 2),  # One of eight missing: 7/8 ≥ 0.8.
         ("0010011111", 5),  # Two of eight missing: not settled before the second time.
-        ("0000000001", 9),
+        ("0000000001", math.inf),  # Luck.
+        ("0000000111", math.inf),
+        ("0000011111", 5),
+        ("001", math.inf),
+        ("011", 1),
         ("", math.inf),
     ],
 )

@@ -94,7 +94,8 @@ def test_a_stationary_table_says_how_long_each_took_and_ranks_by_regret(
 def test_a_changing_load_counts_from_the_change(study: Study) -> None:
     table = tables.changes(study, study.of_kind("return")[0])
     assert cell(table, OURS, "windows to 5 % once the load returns") == "2 [2, 2]"
-    assert cell(table, "hill_climbing", "windows to 5 % once the load returns") == "6 [6, 6]"
+    # Six windows of eight are too late to tell whether it stays.
+    assert cell(table, "hill_climbing", "windows to 5 % once the load returns") == "> 8 [> 8, > 8]"
     assert table.note == (
         "Loads: medium-light for 20 windows, then medium-heavy for 12 windows, then medium-light for 8 windows."
     )
