@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import tempfile
@@ -14,10 +15,10 @@ import typer
 import uvloop
 from rich.console import Console
 
-from benchmarks.live.plan import CELLS, SCHEDULES, STEP, TRACE, Cell, expected_seconds
+from benchmarks.live.plan import ATTEMPTS, CELLS, PATIENCE_SECONDS, SCHEDULES, STEP, TRACE, Cell, expected_seconds
 from benchmarks.live.report import section, tables
 from benchmarks.live.results import Results
-from benchmarks.live.session import PATIENCE_SECONDS, Options, left_to_do
+from benchmarks.live.session import Options, left_to_do
 from benchmarks.live.session import run as run_session
 from benchmarks.record.capacity import SECONDS as CAPACITY_SECONDS
 from benchmarks.replay.policies import ORACLE, OURS, names
@@ -36,6 +37,8 @@ QUICK_CELLS = (Cell(STEP, 60),)
 #: A plan that takes longer has to be asked for in so many words.
 LONG_SECONDS = 3 * 3600.0
 USAGE, INTERRUPTED = 2, 130
+#: Columns of a terminal that the widest table needs.
+_TABLE_WIDTH = 140
 
 
 def live(
@@ -75,6 +78,8 @@ def live(
     is part of what is measured. Cut short with Ctrl-C, it goes on where it was when called again. Keep the machine
     quiet meanwhile; the share that others took is in the tables.
     """
+    # Steering processes are started while gRPC's threads run; they begin anew and need none of its state.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     target = out or (OUT / "live-quick.jsonl" if quick else COMMITTED)
     try:
         results = Results(target)
@@ -90,6 +95,7 @@ def live(
                     seconds=_positive("seconds", seconds, 8.0 if quick else 60.0),
                     look_seconds=1.0 if quick else CAPACITY_SECONDS,
                     patience_seconds=1.0 if quick else PATIENCE_SECONDS,
+                    attempts=1 if quick else ATTEMPTS,
                     window_seconds=_positive("window", window, 1.0 if quick else 2.5),
                     trace=read_trace(trace) if trace else None,
                     bound_seconds=None if slo_ms is None else _positive("slo-ms", slo_ms, slo_ms) / 1e3,
@@ -130,7 +136,8 @@ def _publish(target: Path) -> None:
     """Show the tables; write them with the plot where uncommitted results go."""
     if not Results(target).runs:
         _complain(f"{target} holds no run", 1)
-    console = Console()
+    narrow = Console()
+    console = narrow if narrow.width >= _TABLE_WIDTH else Console(width=_TABLE_WIDTH)
     for table in tables(target):
         console.print(table.rich())
     OUT.mkdir(parents=True, exist_ok=True)

@@ -62,13 +62,12 @@ class Steered:
 def row(report: LoadReport, steered: Steered, slo: Slo) -> dict[str, Any]:
     """A run in numbers, JSON-ready. Times in seconds from the run's start; NaN becomes null."""
     found: dict[str, Any] = {
-        "started_at": report.started_at,
         "slo": slo.to_dict(),
         "requests": report.scheduled,
         "lost": dict(report.failed),
         "p50": _tail(report, 0.5),
         "p99": _tail(report, 0.99),
-        "p99_thirds": [_tail_of(phase) for phase in report.phases],
+        "p99_thirds": [_rounded(_tail_of(phase)) for phase in report.phases],
         "violation_ratio": report.slo_violation_ratio or 0.0,
         "met_after": met_after(report.timeline, slo),
         "windows": steered.windows,
@@ -86,7 +85,8 @@ def row(report: LoadReport, steered: Steered, slo: Slo) -> dict[str, Any]:
         "invalid": list(report.invalid_reasons),
         "p99_by_second": [_rounded(second.p99) for second in report.timeline],
     }
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in found.items()}
+    short = {name: _rounded(value) if isinstance(value, float) else value for name, value in found.items()}
+    return {"started_at": report.started_at, **short}
 
 
 def met_after(timeline: Sequence[SecondStats], slo: Slo) -> float | None:
@@ -126,5 +126,5 @@ def _tail_of(phase: PhaseReport) -> float:
     return phase.latency.p99 if phase.ok >= 0.99 * phase.scheduled else TIMEOUT_SECONDS
 
 
-def _rounded(seconds: float) -> float | None:
-    return None if math.isnan(seconds) else round(seconds, 5)
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)

@@ -22,6 +22,11 @@ STEP, GAMMA, TRACE = SCHEDULES = ("step", "gamma", "trace")
 #: rate, and at least :data:`LEAST_BOUND_SECONDS`.
 SLACK = 2.0
 LEAST_BOUND_SECONDS = 0.010
+#: A run begins once the machine works less than this share of its time, or after some patience. One during which
+#: others used more of it is made again, at most so often in all; the quietest counts.
+QUIET_SHARE = 0.12
+PATIENCE_SECONDS = 60.0
+ATTEMPTS = 3
 #: Seconds round a run: the steering process starts, the default comes back, the machine falls quiet.
 OVERHEAD_SECONDS = 9.0
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 
 from benchmarks.live import plots
 from benchmarks.live.outcome import STRETCH_SECONDS
-from benchmarks.live.plan import LEAST_BOUND_SECONDS, SLACK
+from benchmarks.live.plan import GAMMA, LEAST_BOUND_SECONDS, QUIET_SHARE, SLACK, STEP, TRACE
 from benchmarks.live.results import Results
 from benchmarks.live.summary import Study
 from benchmarks.live.tables import all_tables
@@ -15,6 +16,12 @@ from benchmarks.report import machine_line
 from benchmarks.tables import Table
 
 PLOT = "live-step.svg"
+_WIDTH = 118
+_LOADS = {
+    STEP: "Poisson arrivals whose rate follows RRL's step schedule",
+    GAMMA: "Gamma renewals with a coefficient of variation of 4",
+    TRACE: "a recorded trace, its gaps stretched to the rate",
+}
 
 
 def tables(path: Path) -> list[Table]:
@@ -53,20 +60,20 @@ def section(path: Path, images: Path, prefix: str) -> str:
 def introduction(study: Study) -> str:
     """What was done, from what the results say of themselves."""
     header = study.header
-    window = header["loop"]["window_seconds"]
-    trace = f" (`{header['trace']}`)" if header["trace"] else ""
-    return (
-        f"`regulus bench live {header['model']}`: each policy steers the live embedded model server for "
-        f"{header['seconds']:g} s of open-loop load, starting from TensorFlow Serving's default and knowing nothing; "
-        "the order of the policies is drawn anew for each load and repeat, and all of them meet the same arrivals: "
-        "RRL's step schedule (Poisson), Gamma renewals with a coefficient of variation of 4, and a recorded trace"
-        f"{trace}. Levels are shares of {header['capacity_per_second']:.0f} requests/s, which the best of five likely "
-        "configurations takes. The policy sees what the control service would see (windows of "
-        f"{window:g} s, certain violations earlier) and is obeyed at once, without guardrails. The objective is "
-        f"p99 ≤ {SLACK:g} × the least p99 of the same five configurations at the load's highest rate, at least "
-        f"{LEAST_BOUND_SECONDS * 1e3:g} ms. Latency is what clients feel from the intended time of sending; a request "
-        f"that was refused, failed, unanswered after {header['timeout_seconds']:g} s or not sent because "
-        f"{header['max_in_flight']} were waiting is lost, breaks the objective and counts as slow as that time-out. "
-        f"*Met for good*: from then on, each stretch of {STRETCH_SECONDS} s meets the objective. "
-        f"Seed {header['seed']}. {machine_line(header['machine'])}"
-    )
+    there = {cell.schedule for cell in study.cells}
+    loads = "; ".join(words for schedule, words in _LOADS.items() if schedule in there)
+    trace = f" (`{header['trace']}`)" if TRACE in there else ""
+    text = f"""`regulus bench live {header["model"]}`: each policy steers the live embedded model server for
+        {header["seconds"]:g} s of open-loop load, starting from TensorFlow Serving's default and knowing nothing. The
+        order of the policies is drawn anew for each load and repeat, and all of them meet the same arrivals:
+        {loads}{trace}. Levels are shares of {header["capacity_per_second"]:.0f} requests/s, which the best of five
+        likely configurations takes. A policy sees what the control service would see (windows of
+        {header["loop"]["window_seconds"]:g} s, certain violations earlier) and is obeyed at once, without guardrails.
+        The objective is p99 ≤ {SLACK:g} × the least p99 of the same five configurations at the load's highest rate,
+        at least {LEAST_BOUND_SECONDS * 1e3:g} ms. Latency is what clients feel from the intended time of sending; a
+        request that was refused, failed, unanswered after {header["timeout_seconds"]:g} s or not sent because
+        {header["max_in_flight"]} were waiting is lost, breaks the objective and counts as slow as that time-out. *Met
+        for good*: from then on, each stretch of {STRETCH_SECONDS} s meets the objective. A run during which others
+        used more than {100 * QUIET_SHARE:.0f} % of the machine is made again; the quietest of at most
+        {header["attempts"]} counts. Seed {header["seed"]}. {machine_line(header["machine"])}"""
+    return fill(" ".join(text.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)

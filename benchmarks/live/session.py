@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.live.load import Arrivals, arrivals, hardest
 from benchmarks.live.outcome import MAX_IN_FLIGHT, TIMEOUT_SECONDS, row
 from benchmarks.live.pilot import pilot
-from benchmarks.live.plan import SLACK, TRACE, Cell, Turn, bound_of, turns
+from benchmarks.live.plan import QUIET_SHARE, SLACK, TRACE, Cell, Turn, bound_of, turns
 from benchmarks.live.results import Results, Row
 from benchmarks.live.task import Task
 from benchmarks.processes import export
@@ -38,9 +38,6 @@ from service.loadgen.runner import run_load
 from service.loadgen.traces import Trace
 from service.telemetry.scraper import DEFAULT_METRICS_PATH
 
-#: A run begins once the machine works less than this share of its time, or after some patience.
-QUIET_SHARE = 0.12
-PATIENCE_SECONDS = 60.0
 #: Seed of the arrivals of looks, as the number of a repeat that does not take place.
 _LOOK = 1_000_000
 
@@ -57,6 +54,7 @@ class Options:
         seconds: Length of a run.
         look_seconds: Length of a look at a configuration, for the objective and for the capacity.
         patience_seconds: Longest wait for a quiet machine before a run.
+        attempts: How often a run is made, at most, until others leave it in peace.
         window_seconds: Shortest window that is judged, a certain violation aside.
         trace: Recorded arrivals; None without a cell of them.
         bound_seconds: Bound of the objective in every cell; None to find it.
@@ -72,6 +70,7 @@ class Options:
     seconds: float
     look_seconds: float
     patience_seconds: float
+    attempts: int
     window_seconds: float
     trace: Trace | None
     bound_seconds: float | None
@@ -168,6 +167,7 @@ def _header(options: Options, described: Row, found: float) -> dict[str, Any]:
         "capacity_per_second": round(found, 1),
         "trace": options.trace.name if options.trace else None,
         "slack": SLACK,
+        "attempts": options.attempts,
         "timeout_seconds": TIMEOUT_SECONDS,
         "max_in_flight": MAX_IN_FLIGHT,
         "machine": described,
@@ -216,7 +216,19 @@ def tail_of(report: LoadReport) -> float:
 async def _take(
     options: Options, server: _Server, turn: Turn, slo: Slo, best: float, scratch: Path, clock: Clock
 ) -> dict[str, Any]:
-    """One run: from the default configuration, with a policy that knows nothing; ``best`` is the capacity."""
+    """A turn: a run that was left in peace, or the quietest of several; ``best`` is the capacity."""
+    made = []
+    while len(made) < options.attempts:
+        made.append(await _run_once(options, server, turn, slo, best, scratch, clock))
+        if made[-1]["foreign_cpu_share"] <= QUIET_SHARE:
+            break
+    return {**min(made, key=lambda one: float(one["foreign_cpu_share"])), "attempts": len(made)}
+
+
+async def _run_once(
+    options: Options, server: _Server, turn: Turn, slo: Slo, best: float, scratch: Path, clock: Clock
+) -> dict[str, Any]:
+    """From the default configuration, with a policy that knows nothing."""
     await _back_to_default(server, clock)
     task = Task(
         policy=turn.policy,

@@ -12,10 +12,18 @@ from benchmarks.live.summary import DEFAULT, Pair, Study
 from benchmarks.statistics import Estimate
 from benchmarks.tables import Table, milliseconds
 
+_NOTE = (
+    "Times in ms. Late p99: of the last third of the run. Over: share of requests that broke the objective. Met after: "
+    "from when on it was met for good, seconds. Suggestion: p99 of the time from a window to the choice. Others: share "
+    "of the machine that went to neither server, clients nor policy. Medians over runs; over, switches, windows and "
+    "others are means, lost is a sum, suggestion the largest."
+)
+
 
 def all_tables(study: Study) -> list[Table]:
     """Against the default first, then cell by cell."""
-    return [against_default(study), *(of_cell(study, cell) for cell in study.cells)]
+    cells = [of_cell(study, cell, "" if place else _NOTE) for place, cell in enumerate(study.cells)]
+    return [against_default(study), *cells]
 
 
 def against_default(study: Study) -> Table:
@@ -36,27 +44,19 @@ def against_default(study: Study) -> Table:
     return Table("Live, against TensorFlow Serving's default", [*header, "SLO violations, all loads"], rows, note)
 
 
-def of_cell(study: Study, cell: Cell) -> Table:
+def of_cell(study: Study, cell: Cell, note: str = "") -> Table:
     """One load: every policy, the one that breaks the objective least first."""
     there = [(name, runs) for name in study.policies if (runs := study.of_policy(name, cell))]
     there.sort(key=lambda one: summary.mean(one[1], "violation_ratio"))
-    header = ["policy", "runs", "p50, ms", "p99, ms", "p99 against default", "p99 of the last third, ms"]
-    header += [
-        "over the bound, %",
-        "lost",
-        "seconds until met for good",
-        "switches",
-        "windows",
-        "p99 of a suggestion, ms",
-        "others' CPU share, %",
-    ]
+    header = ["policy", "runs", "p50", "p99", "against default", "late p99", "over, %", "lost", "met after, s"]
+    header += ["switches", "windows", "suggestion", "others, %"]
     bound = study.bounds.get(cell.key)
     title = f"Live, {_words(cell)}" + (f", p99 ≤ {milliseconds(bound)} ms" if bound else "")
-    return Table(title, header, [_row(name, runs, study.pairs(name, [cell])) for name, runs in there])
+    return Table(title, header, [_row(name, runs, study.pairs(name, [cell])) for name, runs in there], note)
 
 
 def change(ratio: Estimate | None) -> str:
-    """A ratio as a change in percent, with its interval."""
+    """A ratio as a change in percent, with its interval; twice and more as a factor."""
     if ratio is None:
         return "–"
     if math.isnan(ratio.low):
@@ -67,6 +67,8 @@ def change(ratio: Estimate | None) -> str:
 def _percent(ratio: float) -> str:
     if not math.isfinite(ratio):
         return "∞"
+    if ratio >= 2:
+        return f"× {ratio:.1f}"
     value = 100 * (ratio - 1)
     return f"{'−' if value < 0 else '+'}{abs(value):.1f} %"
 

@@ -18,6 +18,7 @@ HEADER: Mapping[str, Any] = {
     "trace": None,
     "timeout_seconds": 10.0,
     "max_in_flight": 4096,
+    "attempts": 3,
     "machine": {
         "processor": "a processor",
         "cpus": 2,

@@ -25,6 +25,7 @@ def options(path: Path) -> Options:
         seconds=6.0,
         look_seconds=1.0,
         patience_seconds=1.0,
+        attempts=1,
         window_seconds=2.5,
         trace=None,
         bound_seconds=None,

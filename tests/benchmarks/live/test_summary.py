@@ -82,6 +82,7 @@ def test_an_objective_that_half_of_the_runs_never_meet_is_never_met() -> None:
 def test_a_change_is_written_in_percent() -> None:
     assert change(Estimate(0.111, 0.08, 0.15)) == "−88.9 % [−92.0 %, −85.0 %]"
     assert change(Estimate(1.5, math.nan, math.nan)) == "+50.0 %"
+    assert change(Estimate(2.5, math.nan, math.nan)) == "× 2.5"
 
 
 def test_the_tables_hold_every_cell_and_policy(path: Path) -> None:
@@ -93,9 +94,9 @@ def test_the_tables_hold_every_cell_and_policy(path: Path) -> None:
     for table in (step, gamma):
         assert [row[0] for row in table.rows] == ["adaptive_rrl", "default"]
         assert {len(row) for row in table.rows} == {len(table.header)}
-    compared = gamma.header.index("p99 against default")
+    compared = gamma.header.index("against default")
     assert [row[compared] for row in gamma.rows] == ["−60.0 % [−60.0 %, −60.0 %]", ""]
-    met = step.header.index("seconds until met for good")
+    met = step.header.index("met after, s")
     assert [row[met] for row in step.rows] == ["3", "never"]
 
 
