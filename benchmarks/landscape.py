@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -100,9 +100,17 @@ class Landscape:
         return float(self.sheet["capacity_per_second"])
 
     def noise(self, seconds: float) -> float:
-        """Standard deviation of the logarithm of the tail of a window so long, beyond what its requests explain."""
-        noise = self.sheet["noise"]
-        return float(np.hypot(noise["drift_sigma"], noise["burst_sigma"] / np.sqrt(seconds)))
+        """Standard deviation of the logarithm of the tail of a window so long, round the configuration's own.
+
+        Bursts average out over a longer window. The machine's drift over minutes is no part of it: it is the same for
+        all configurations that are tried meanwhile.
+        """
+        found = self.sheet["estimate"]
+        return float(found["window_sigma"] * np.sqrt(found["window_seconds"] / seconds))
+
+    def tails(self) -> dict[ServingConfig, float]:
+        """The estimated tail of each configuration, seconds; see ``benchmarks/record/estimate.py``."""
+        return tails_of(self.space(), self.sheet["estimate"])
 
     def space(self) -> ConfigSpace:
         """The lattice that was measured."""
@@ -130,7 +138,11 @@ class Replay:
         self.workload = landscape.workload
         self._window_seconds = window_seconds
         self._sigma = landscape.noise(window_seconds)
-        self._cells = {config: _Cell.of(several) for config, several in landscape.by_config().items()}
+        estimated, percentile = landscape.tails(), float(landscape.sheet["estimate"]["percentile"])
+        self._cells = {
+            config: _Cell.of(several).with_tail(percentile, estimated[config])
+            for config, several in landscape.by_config().items()
+        }
 
     @cached_property
     def configs(self) -> tuple[ServingConfig, ...]:
@@ -142,7 +154,7 @@ class Replay:
         return config if config in self._cells else self.space.config(self.space.nearest(config))
 
     def tail(self, config: ServingConfig, percentile: float) -> float:
-        """The percentile over all that was measured of ``config``, lost requests counted as slowest; seconds."""
+        """The percentile under ``config``, lost requests counted as slowest; seconds. The truth that learners seek."""
         return self._cells[self.measured(config)].tail(percentile)
 
     def violation_ratio(self, config: ServingConfig, bound_seconds: float) -> float:
@@ -153,7 +165,8 @@ class Replay:
         """One noisy window under ``config``."""
         cell = self._cells[self.measured(config)]
         arrivals = max(int(rng.poisson(self.workload.rate_per_second * self._window_seconds)), 1)
-        latency = _stretched(_sample(cell.latency, round(arrivals * cell.success_ratio), rng), self._noise(rng), rng)
+        factor = cell.scale * float(np.exp(self._sigma * rng.standard_normal()))
+        latency = _stretched(_sample(cell.latency, round(arrivals * cell.success_ratio), rng), factor, rng)
         return Window(
             started_at=started_at,
             duration_seconds=self._window_seconds,
@@ -166,13 +179,10 @@ class Replay:
             queueing=_thinned(cell.queueing, self._window_seconds / cell.seconds, rng),
         )
 
-    def _noise(self, rng: np.random.Generator) -> float:
-        return float(np.exp(self._sigma * rng.standard_normal()))
-
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """All measurements of one configuration, together."""
+    """All measurements of one configuration, together; latencies are to be multiplied by ``scale``."""
 
     latency: Histogram
     seconds: float
@@ -181,6 +191,7 @@ class _Cell:
     failed_ratio: float
     batch_size: Histogram | None
     queueing: Histogram | None
+    scale: float = 1.0
 
     @classmethod
     def of(cls, several: Sequence[Measurement]) -> _Cell:
@@ -195,12 +206,22 @@ class _Cell:
             queueing=_merged_or_none([m.queueing for m in several]),
         )
 
+    def with_tail(self, percentile: float, seconds: float) -> _Cell:
+        """Scaled so that the percentile is this."""
+        return replace(self, scale=seconds / replace(self, scale=1.0).tail(percentile))
+
     def tail(self, percentile: float) -> float:
         reached = percentile / self.success_ratio if self.success_ratio else 2.0
-        return self.latency.quantile(reached) if reached < 1 else self.latency.bounds[-1]
+        return self.scale * (self.latency.quantile(reached) if reached < 1 else self.latency.bounds[-1])
 
     def violation_ratio(self, bound_seconds: float) -> float:
-        return 1 - self.success_ratio * self.latency.fraction_within(bound_seconds)
+        return 1 - self.success_ratio * self.latency.fraction_within(bound_seconds / self.scale)
+
+
+def tails_of(space: ConfigSpace, estimate: Mapping[str, Any]) -> dict[ServingConfig, float]:
+    """Seconds by configuration, from what ``benchmarks/record/estimate.py`` found."""
+    pairs = zip(space, estimate["log_tails"], strict=True)
+    return {config: float(np.exp(value)) for config, value in pairs if value is not None}
 
 
 def lattice_space(knobs: Mapping[str, Sequence[int]], cpus: float) -> ConfigSpace:

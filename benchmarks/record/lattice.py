@@ -1,8 +1,8 @@
 """Lattice: which configurations a landscape measures, and in which order.
 
-What needs new sessions takes about a second to switch, the rest milliseconds: so configurations are visited in groups
-that share their sessions, the groups in random order and the configurations of a group too. A drift of the machine
-then falls on no knob in particular.
+What needs new sessions takes about a second to switch, the rest milliseconds: so configurations are visited in small
+groups that share their sessions, the groups in random order and the configurations of a group too. A drift of the
+machine then falls on no knob in particular.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from service.domain.serving_config import ServingConfig
 from service.learning.space import BATCHING_OFF, ConfigSpace, Knob
 
 T = TypeVar("T")
+
+#: Configurations of a group at most: half a minute of visits or less.
+GROUP = 20
 
 
 def recording_space(cpus: int) -> ConfigSpace:
@@ -37,10 +40,12 @@ def recording_space(cpus: int) -> ConfigSpace:
 
 def in_groups(configs: Iterable[ServingConfig], rng: np.random.Generator) -> list[ServingConfig]:
     """The same configurations in the order of visits."""
-    groups: dict[tuple[int, int, int], list[ServingConfig]] = {}
+    shared: dict[tuple[int, int, int], list[ServingConfig]] = {}
     for config in configs:
-        groups.setdefault(_sessions(config), []).append(config)
-    return [one for key in _shuffled(list(groups), rng) for one in _shuffled(groups[key], rng)]
+        shared.setdefault(_sessions(config), []).append(config)
+    mixed = [_shuffled(group, rng) for group in shared.values()]
+    groups = [group[i : i + GROUP] for group in mixed for i in range(0, len(group), GROUP)]
+    return [config for group in _shuffled(groups, rng) for config in group]
 
 
 def _sessions(config: ServingConfig) -> tuple[int, int, int]:

@@ -18,10 +18,11 @@ from benchmarks.open_loop import MAX_IN_FLIGHT
 from benchmarks.processes import export
 from benchmarks.progress import Progress
 from benchmarks.record.capacity import capacity
+from benchmarks.record.estimate import estimate
 from benchmarks.record.journal import Journal
 from benchmarks.record.lattice import recording_space
 from benchmarks.record.measure import LEAD_SECONDS, Meter, own_pids
-from benchmarks.record.noise import fit_noise
+from benchmarks.record.noise import spread_of
 from benchmarks.record.plan import PASSES, REPEATS, Visit, next_stage
 from benchmarks.record.quiet import CpuMeter
 from benchmarks.report import machine
@@ -109,8 +110,8 @@ async def record(options: Options, scratch: Path, clock: Clock | None = None) ->
             raise InvalidValueError("name", f"{options.stem} was begun with another model; name this one with --name")
         sheet = journal.header or {}
         await _measure_all(options, node, space, Workload.from_dict(sheet["workload"]), journal, clock or SystemClock())
-    landscape = Landscape(options.stem, sheet | _findings(options, journal.measurements), tuple(journal.measurements))
-    save(landscape, path)
+    found = findings(space, journal.measurements, options.seed)
+    save(Landscape(options.stem, sheet | found, tuple(journal.measurements)), path)
     journal.remove()
     return path
 
@@ -178,12 +179,13 @@ async def _stage(meter: Meter, visits: Sequence[Visit], options: Options, journa
     progress.close()
 
 
-def _findings(options: Options, measurements: Sequence[Measurement]) -> dict[str, Any]:
+def findings(space: ConfigSpace, measurements: Sequence[Measurement], seed: int) -> dict[str, Any]:
     """What is known once everything was measured."""
-    rng = np.random.default_rng(options.seed)
-    windows = {kind: _several([m for m in measurements if m.kind == kind]) for kind in ("lattice", "repeat")}
+    rng = np.random.default_rng(seed)
+    repeats = [_several([m for m in measurements if m.kind == kind]) for kind in ("lattice", "repeat")]
     return {
-        "noise": fit_noise(list(windows["lattice"]), list(windows["repeat"]), PERCENTILE, rng),
+        "estimate": estimate(space, measurements, PERCENTILE),
+        "noise": [spread_of(windows, PERCENTILE, rng) for windows in repeats if windows],
         "measurements": len(measurements),
         "measured_seconds": round(sum(m.duration_seconds for m in measurements), 1),
         "ended_at": time.time(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from benchmarks.landscape import Landscape, load, merged_tails
+from benchmarks.landscape import Landscape, load
 
 
 def write_sheet(path: Path) -> Path:
@@ -19,7 +19,7 @@ def text_of(landscape: Landscape) -> str:
     """The data sheet as Markdown."""
     sheet, noise = landscape.sheet, landscape.sheet["noise"]
     workload = landscape.workload
-    tails = merged_tails(landscape.measurements, percentile=0.99)
+    tails, estimate = landscape.tails(), sheet["estimate"]
     order = sorted(tails, key=lambda config: tails[config])
     best = tails[order[0]]
     machine = sheet["machine"]
@@ -46,7 +46,14 @@ def text_of(landscape: Landscape) -> str:
         f"| noise of the p99 of {row['seconds']:.1f} s (standard deviation of its logarithm) "
         f"| {row['total_sigma']:.3f}; the number of requests explains {row['sampling_sigma']:.3f}, "
         f"the rest is {row['extra_sigma']:.3f} ({row['configs']} configurations) |"
-        for row in noise["lengths"]
+        for row in noise
+    ]
+    lines += [
+        f"| the machine's drift over the recording (likewise) | {estimate['drift_sigma']:.3f} |",
+        f"| a window's noise beside the drift (likewise) | {estimate['window_sigma']:.3f} |",
+        f"| error of the estimated p99 (likewise) | {estimate['error_sigma']:.3f} |",
+        "",
+        "The p99 below are estimates, freed from drift and luck: `benchmarks/record/estimate.py` says how.",
     ]
     lines += ["", "| p99 against the least | configurations |", "|---|---|"]
     for factor in (1.05, 1.2, 1.5, 2.0, 5.0):

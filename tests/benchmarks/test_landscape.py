@@ -6,7 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.landscape import LATENCY_BOUNDS, Landscape, Measurement, Replay, load, load_all, save
+from benchmarks.landscape import (
+    LATENCY_BOUNDS,
+    Landscape,
+    Measurement,
+    Replay,
+    lattice_space,
+    load,
+    load_all,
+    merged_tails,
+    save,
+)
 from service.domain.errors import InvalidValueError
 from service.domain.histogram import Histogram
 from service.domain.serving_config import ServingConfig
@@ -47,14 +57,21 @@ def measurement(config: ServingConfig, seconds: float, *, rejected: int = 0) -> 
 FASTER = FAST.with_values(tensorflow_inter_op_parallelism=1, tensorflow_intra_op_parallelism=1)
 
 
-def landscape(*measurements: Measurement, drift: float = 0.0) -> Landscape:
+def landscape(*measurements: Measurement, sigma: float = 0.0) -> Landscape:
+    space = lattice_space(KNOBS, 2)
+    tails = merged_tails(measurements, percentile=0.99)
     sheet = {
         "model": "m",
         "workload": Workload(300.0).to_dict(),
         "knobs": KNOBS,
         "cpus": 2,
         "capacity_per_second": 600.0,
-        "noise": {"drift_sigma": drift, "burst_sigma": 0.0},
+        "estimate": {
+            "percentile": 0.99,
+            "log_tails": [float(np.log(tails[config])) if config in tails else None for config in space],
+            "window_sigma": sigma,
+            "window_seconds": 1.0,
+        },
     }
     return Landscape("one", sheet, measurements)
 
@@ -87,22 +104,30 @@ def test_windows_scatter_round_what_was_measured() -> None:
     assert replay.window(SLOW, rng).batch_size is None
 
 
-def test_the_machines_noise_moves_whole_windows() -> None:
+def test_the_machines_noise_moves_whole_windows_and_less_so_the_longer_they_are() -> None:
     rng = np.random.default_rng(0)
-    replay = Replay(replace(TWO, sheet={**TWO.sheet, "noise": {"drift_sigma": 0.3, "burst_sigma": 0.0}}), 5.0)
-    logs = np.log([replay.window(FASTER, rng).latency.quantile(0.5) for _ in range(300)])
-    assert logs.std() == pytest.approx(0.3, rel=0.2)
+    noisy = landscape(measurement(FASTER, 0.01), measurement(SLOW, 0.05), sigma=0.3)
+    spreads = []
+    for seconds in (1.0, 9.0):
+        replay = Replay(noisy, seconds)
+        spreads.append(np.log([replay.window(FASTER, rng).latency.quantile(0.5) for _ in range(300)]).std())
+    assert spreads == pytest.approx([0.3, 0.1], rel=0.2)
 
 
-def test_bursts_average_out_over_longer_windows_and_drift_does_not() -> None:
-    noisy = replace(TWO, sheet={**TWO.sheet, "noise": {"drift_sigma": 0.03, "burst_sigma": 0.1}})
-    assert noisy.noise(1.0) == pytest.approx(np.hypot(0.03, 0.1))
-    assert noisy.noise(100.0) == pytest.approx(np.hypot(0.03, 0.01))
+def test_the_estimate_is_the_truth_that_windows_scatter_round() -> None:
+    one = landscape(measurement(FASTER, 0.01), measurement(SLOW, 0.05))
+    better = [None if value is None else value - np.log(2) for value in one.sheet["estimate"]["log_tails"]]
+    estimated = replace(one, sheet={**one.sheet, "estimate": {**one.sheet["estimate"], "log_tails": better}})
+    raw, replay = Replay(one, 30.0), Replay(estimated, 30.0)
+    assert replay.tail(FASTER, 0.99) == pytest.approx(raw.tail(FASTER, 0.99) / 2)
+    window = replay.window(FASTER, np.random.default_rng(0))
+    assert window.latency.quantile(0.99) == pytest.approx(replay.tail(FASTER, 0.99), rel=0.1)
+    assert replay.violation_ratio(FASTER, 0.005) == pytest.approx(raw.violation_ratio(FASTER, 0.01), abs=0.01)
 
 
 def test_refused_requests_count_as_slowest() -> None:
     lossy = Replay(landscape(measurement(FASTER, 0.01, rejected=100), measurement(SLOW, 0.05)), 5.0)
-    assert lossy.tail(FASTER, 0.99) == LATENCY_BOUNDS[-1]
+    assert lossy.tail(FASTER, 0.99) == pytest.approx(LATENCY_BOUNDS[-1])
     assert lossy.violation_ratio(FASTER, 1.0) == pytest.approx(0.1)
     assert lossy.window(FASTER, np.random.default_rng(0)).rejected > 0
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.landscape import LATENCY_BOUNDS, Kind, Measurement
-from benchmarks.record.lattice import in_groups, recording_space
+from benchmarks.record.lattice import GROUP, in_groups, recording_space
 from benchmarks.record.plan import PASSES, REFINE_PASSES, REFINED, REPEATED, REPEATS, Visit, next_stage
 from service.domain.histogram import Histogram
 from service.domain.serving_config import ServingConfig
@@ -90,5 +90,5 @@ def test_configurations_that_share_their_sessions_are_visited_together() -> None
     order = in_groups(LATTICE, np.random.default_rng(1))
     sessions = [(c.tensorflow_inter_op_parallelism, c.tensorflow_intra_op_parallelism, c.instances) for c in order]
     changes = sum(a != b for a, b in itertools.pairwise(sessions))
-    assert changes == len(set(sessions)) - 1
+    assert changes < 2 * len(LATTICE) / GROUP
     assert Counter(order) == Counter(LATTICE)

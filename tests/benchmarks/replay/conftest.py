@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.landscape import LATENCY_BOUNDS, Landscape, Measurement, lattice_space, save
+from benchmarks.landscape import LATENCY_BOUNDS, Landscape, Measurement, lattice_space, merged_tails, save
 from benchmarks.replay.world import Terrain, terrains
 from service.domain.histogram import Histogram
 from service.domain.serving_config import ServingConfig
@@ -58,9 +58,18 @@ def recorded(name: str, load: Workload) -> Landscape:
         "knobs": KNOBS,
         "cpus": 2,
         "capacity_per_second": 500.0,
-        "noise": {"drift_sigma": 0.05, "burst_sigma": 0.0},
     }
-    return Landscape(name, sheet, tuple(measurement(simulation, config, load) for config in configs))
+    measurements = tuple(measurement(simulation, config, load) for config in configs)
+    tails = merged_tails(measurements, percentile=0.99)
+    estimate = {
+        "percentile": 0.99,
+        "log_tails": [float(np.log(tails[config])) for config in configs],
+        "window_sigma": 0.05,
+        "window_seconds": 5.0,
+        "error_sigma": 0.0,
+        "drift_sigma": 0.0,
+    }
+    return Landscape(name, {**sheet, "estimate": estimate}, measurements)
 
 
 @pytest.fixture(scope="session")
