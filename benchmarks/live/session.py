@@ -217,7 +217,7 @@ async def _take(
     options: Options, server: _Server, turn: Turn, slo: Slo, best: float, scratch: Path, clock: Clock
 ) -> dict[str, Any]:
     """A turn: a run that was left in peace, or the quietest of several; ``best`` is the capacity."""
-    made = []
+    made: list[dict[str, Any]] = []
     while len(made) < options.attempts:
         made.append(await _run_once(options, server, turn, slo, best, scratch, clock))
         if made[-1]["foreign_cpu_share"] <= QUIET_SHARE:
