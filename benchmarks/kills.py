@@ -1,7 +1,9 @@
 """Kill: a process that is killed under load, and what its clients lost. The counting is pure.
 
-A request that was in hand when its server died is lost: it may have been computed, so it must not be sent again. Every
-other one can be answered: those that come later wait at the router until another process is up.
+A request that a server had in hand when it died is lost: it may have been computed, so it must not be sent again. Every
+other one can be answered: those that come later wait at the router until another process is up. A process that is
+killed has its connections for as long as the kernel takes to free its memory; what is sent to it meanwhile is in its
+hand too.
 """
 
 from __future__ import annotations
@@ -36,11 +38,13 @@ class Kill:
     Attributes:
         what: ``agent`` or ``server``.
         killed: When, ``time.monotonic()`` seconds.
+        gone: When the kernel had closed its connections.
         recovered: When it had been replaced.
     """
 
     what: str
     killed: float
+    gone: float
     recovered: float
 
 
@@ -50,8 +54,8 @@ class Loss:
 
     Attributes:
         kill: The kill.
-        in_hand: Requests that had been sent and not answered when the process died.
-        requests: Requests due from then until all was well again.
+        in_hand: Requests that were sent before the process was gone and not answered before it was killed.
+        requests: Requests due from the kill until all was well again.
         lost: Of both kinds, those that got no good answer.
         p99: p99 of those that did, seconds.
     """
@@ -90,7 +94,7 @@ def losses(requests: Requests, kills: Sequence[Kill]) -> list[Loss]:
     for kill in kills:
         # An answer that never came is one that came after everything.
         answered = np.where(np.isnan(requests.answered), np.inf, requests.answered)
-        in_hand = (requests.sent <= kill.killed) & (answered > kill.killed)
+        in_hand = (requests.sent <= kill.gone) & (answered > kill.killed)
         later = (requests.intended > kill.killed) & (requests.intended <= kill.recovered + AFTER_SECONDS)
         mine = in_hand | later
         p99 = quantile(requests.latency[mine & good], 0.99)
@@ -112,7 +116,10 @@ def table(losses_seen: Sequence[Loss]) -> Table:
         for loss in losses_seen
     ]
     header = ["process", "in hand", "lost", "requests until well", "ms until replaced", "p99 ms"]
-    note = "In hand: sent and not answered when the process died. Lost: of those and of the requests until well."
+    note = (
+        "In hand: sent before the process was gone and not answered before it was killed. "
+        "Lost: of those and of the requests until well."
+    )
     return Table("What a kill costs", header, rows, note)
 
 
@@ -126,19 +133,33 @@ async def carry_out(node: Node) -> list[Kill]:
         return []
     killed = time.monotonic()
     await node.restart_agent()
-    kills = [Kill(AGENT, killed, time.monotonic())]
+    kills = [Kill(AGENT, killed, killed, time.monotonic())]
     await asyncio.sleep(AFTER_SECONDS)
     before = await node.server_pids()
     killed = time.monotonic()
-    os.kill(before[0], signal.SIGKILL)
+    await _kill(before[0])
+    gone = time.monotonic()
     async with asyncio.timeout(_REPLACED_SECONDS):
         while True:
             if await _replaced(node, before):
                 break
             await asyncio.sleep(0.05)
-    kills.append(Kill(SERVER, killed, time.monotonic()))
+    kills.append(Kill(SERVER, killed, gone, time.monotonic()))
     await asyncio.sleep(AFTER_SECONDS)
     return kills
+
+
+async def _kill(pid: int) -> None:
+    """Kill a process, whoever's child it is, and wait until it is gone."""
+    descriptor = os.pidfd_open(pid)
+    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, gone.set)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        await gone.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 async def _replaced(node: Node, before: Sequence[int]) -> bool:

@@ -79,7 +79,9 @@ async def embedded(model: str, models_dir: Path, folder: Path) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def tensorflow_serving(model: str, models_dir: Path, folder: Path) -> AsyncIterator[Node]:
+async def tensorflow_serving(
+    model: str, models_dir: Path, folder: Path, *, flags: Sequence[str] = ()
+) -> AsyncIterator[Node]:
     """``regulus node``: server processes behind Envoy, on free ports.
 
     They are ``tensorflow_model_server`` where there is one (``REGULUS_TFS_BINARY``, or on PATH), else the embedded
@@ -89,6 +91,7 @@ async def tensorflow_serving(model: str, models_dir: Path, folder: Path) -> Asyn
         model: Name of an exported model.
         models_dir: Folder that holds it.
         folder: For logs and state.
+        flags: Further flags of the server.
     """
     ports = claim(Ports(0, 0, 0, 0))
     state_dir = folder / "node"
@@ -103,7 +106,8 @@ async def tensorflow_serving(model: str, models_dir: Path, folder: Path) -> Asyn
                 f"--port={ports.grpc}",
                 f"--rest_api_port={ports.rest}",
                 f"--model_name={model}",
-                f"--model_base_path={models_dir / model}",
+                f"--model_base_path={(models_dir / model).absolute()}",
+                *flags,
             ],
             f"http://127.0.0.1:{ports.agent}/agent/v1/health",
             client,
@@ -119,6 +123,12 @@ async def tensorflow_serving(model: str, models_dir: Path, folder: Path) -> Asyn
             )
         finally:
             await agent.stop(state_dir)
+
+
+def tensorflow_serving_versions(model: str, models_dir: Path, folder: Path) -> AbstractAsyncContextManager[Node]:
+    """The same with per-model batching parameters, so that sizes and timeouts change by a new version folder."""
+    flags = ["--enable_batching=true", "--enable_per_model_batching_parameters=true"]
+    return tensorflow_serving(model, models_dir, folder, flags=flags)
 
 
 def server_binary(folder: Path) -> str:

@@ -25,7 +25,7 @@ from benchmarks.open_loop import MAX_IN_FLIGHT, OpenLoop, Requests
 from benchmarks.processes import export
 from benchmarks.progress import Progress
 from benchmarks.report import machine, publish
-from benchmarks.servers import Node, StartNode, batching_on, embedded, tensorflow_serving
+from benchmarks.servers import Node, StartNode, batching_on, embedded, tensorflow_serving, tensorflow_serving_versions
 from benchmarks.statistics import quantile
 from benchmarks.summary import HEAVY_MODEL
 from benchmarks.switches import KnobResult, Switch, by_knob, observe, side_by_side, table, targets, together
@@ -46,8 +46,12 @@ _CAPACITY_CLIENTS = 32
 _TIMEOUT_SECONDS = 60.0
 
 #: The servers that can be measured, by the name on the command line.
-NODES: dict[str, StartNode] = {"embedded": embedded, "tensorflow-serving": tensorflow_serving}
-BOTH = "both"
+NODES: dict[str, StartNode] = {
+    "embedded": embedded,
+    "tensorflow-serving": tensorflow_serving,
+    "tensorflow-serving-versions": tensorflow_serving_versions,
+}
+ALL_NODES = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,9 @@ def parse(argv: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.switching", description=__doc__)
     add = parser.add_argument
     add("--model", choices=list(ZOO), default=HEAVY_MODEL, metavar="NAME")
-    add("--node", choices=[*NODES, BOTH], default="embedded", help="what is reconfigured; both: one after the other")
+    add(
+        "--node", choices=[*NODES, ALL_NODES], default="embedded", help="what is reconfigured; all: one after the other"
+    )
     add("--rate", default="auto", help="requests a second; auto: half of what the slowest configuration takes")
     add(
         "--rest-share", type=float, default=0.0, help="share of the load that comes over REST, 0 to 1; the rest is gRPC"
@@ -154,7 +160,7 @@ class Measured:
 async def measure(options: Options) -> None:
     """Carry a run out and publish it."""
     described = machine()
-    names = list(NODES) if options.node == BOTH else [options.node]
+    names = list(NODES) if options.node == ALL_NODES else [options.node]
     measured: dict[str, Measured] = {}
     with tempfile.TemporaryDirectory(prefix="regulus-bench-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)

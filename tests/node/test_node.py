@@ -1,0 +1,190 @@
+"""The node with real processes: Envoy, servers, clients of both protocols; and nothing is lost.
+
+The server is ``tensorflow_model_server`` where REGULUS_TFS_BINARY names one, else the embedded one under its flags.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.backends.protocol import BackendPhase
+from service.domain.clock import SystemClock
+from service.domain.errors import InfeasibleConfigError
+from service.domain.serving_config import ServingConfig
+from service.domain.window import WindowQuality
+from service.node.processes import tail
+from service.telemetry.scraper import Scraper
+from service.telemetry.windows import WindowBuilder, WindowSettings
+from tests.node.running_node import MODEL, RunningNode, load, running_node
+from tests.support.eventually import eventually
+
+BATCHED = ServingConfig(enable_batching=True, max_batch_size=8, batch_timeout_micros=500, num_batch_threads=2)
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[RunningNode]:
+    async with running_node(tmp_path, options=("--slo-p99-ms=50",)) as running:
+        yield running
+
+
+async def test_switches_lose_nothing_and_a_server_that_does_not_start_leaves_the_old_one(node: RunningNode) -> None:
+    backend = node.backend
+    before = await backend.read()
+    [first] = await node.pids()
+    async with load(node) as seen:
+        await seen.more()
+        applied = await backend.apply(BATCHED, 1)
+        assert (applied.config, applied.generation, applied.phase) == (BATCHED, 1, BackendPhase.SERVING)
+        [second] = await node.pids()
+        assert second != first
+        await seen.more()
+        await backend.apply(BATCHED.with_values(instances=2), 2)
+        both = await node.pids()
+        assert second in both
+        await seen.more()
+        # One process fewer: it finishes what it has.
+        await backend.apply(BATCHED, 3)
+        assert await node.pids() == [second]
+        await seen.more()
+
+        (node.folder / "fail").touch()
+        refused = await node.put({"generation": 4, "config": {}})
+        assert refused.status_code == 500
+        assert "these are my last words" in refused.json()["detail"]
+        with pytest.raises(InfeasibleConfigError):
+            await backend.apply(BATCHED.with_values(instances=before.support.bounds["instances"][1] + 1), 4)
+        (node.folder / "fail").unlink()
+        state = await backend.read()
+        assert (state.config, state.generation, await node.pids()) == (BATCHED, 3, [second])
+        await seen.more()
+
+        await node.settled(2)  # Envoy and one server
+    assert seen.lost == []
+
+
+async def test_a_killed_agent_is_succeeded_by_one_that_goes_on_with_all_that_runs(node: RunningNode) -> None:
+    await node.backend.apply(BATCHED, 5)
+    before = await node.backend.read()
+    async with load(node) as seen:
+        await node.settled(2)
+        # Killed while it starts a new generation, which nobody then wants.
+        order = asyncio.create_task(node.put({"generation": 6, "config": {}}))
+        await node.settled(3)
+        await node.signal(signal.SIGKILL)
+        with pytest.raises(httpx.HTTPError):
+            await order
+        await seen.more()
+        running = {process.pid for process in node.processes()}
+        await node.start()
+        assert await node.backend.read() == before
+        left = {process.pid for process in node.processes()}
+        assert len(left) == 2
+        assert left < running
+        assert (await node.backend.apply(BATCHED.with_values(max_batch_size=16), 6)).generation == 6
+        await seen.more()
+    assert seen.lost == []
+    await node.signal(signal.SIGKILL)
+    await node.down()
+    assert node.processes() == []
+
+
+async def test_a_killed_server_costs_what_it_had_in_hand_and_a_crash_loop_is_taken_back(node: RunningNode) -> None:
+    await node.backend.apply(BATCHED, 1)
+    async with load(node) as seen:
+        for crash in range(1, 4):
+            [pid] = await node.pids()
+            await seen.more()
+            os.kill(pid, signal.SIGKILL)
+
+            async def replaced(old: int = pid) -> bool:
+                return await node.pids() not in ([], [old])
+
+            await eventually(replaced, what=f"replacement {crash}")
+            await seen.more()
+        state = await node.backend.read()
+        assert (state.config, state.generation) == (ServingConfig(), 2)
+        assert "taken back" in node.log.read_text()
+    # Eight clients have at most one request each in the hand of the process that is killed.
+    assert len(seen.lost) <= 3 * 8
+    assert all("UNAVAILABLE" in message or "503" in message for message in seen.lost)
+
+
+async def test_its_metrics_make_windows_for_the_control_service(node: RunningNode) -> None:
+    clock = SystemClock()
+    windows = WindowBuilder(WindowSettings(window_seconds=1.0, min_requests=100, blanking_seconds=0.1), clock)
+    scraper = Scraper(node.metrics_url, MODEL, node.client, clock)
+    await node.backend.apply(BATCHED, 1)
+    async with load(node) as seen:
+
+        async def judged() -> object:
+            windows.add(await scraper.read())
+            window = windows.current()
+            enough = (WindowQuality.GOOD, WindowQuality.NOT_STATIONARY)
+            return window if window is not None and window.quality in enough else None
+
+        await eventually(judged, what="a window")
+        window = windows.current()
+        assert window is not None
+        assert window.succeeded >= 100
+        assert (window.failed, window.rejected) == (0, 0)
+        assert window.latency.count > 0
+        assert 0.0002 < window.latency.quantile(0.5) < 0.5
+        assert window.batch_size is not None
+        assert window.batch_size.count > 0
+        assert window.workload.rate_per_second > 0
+        await node.backend.apply(BATCHED.with_values(instances=2), 2)
+        await eventually(judged, what="a window of the next configuration")
+        assert windows.last_restart is not None
+        assert "generation 1 to 2" in windows.last_restart.reason
+    assert seen.lost == []
+
+
+async def test_sizes_and_timeouts_change_without_a_restart_where_each_version_has_its_own(tmp_path: Path) -> None:
+    flags = ("--enable_batching=true", "--enable_per_model_batching_parameters=true")
+    async with running_node(tmp_path, *flags) as node, load(node) as seen:
+        backend = node.backend
+        [pid] = await node.pids()
+        first = await backend.read()
+        wanted = first.config.with_values(max_batch_size=16, batch_timeout_micros=700)
+        applied = await backend.apply(wanted, 1)
+        assert applied.config == wanted
+        assert applied.details["models"] == [{"name": MODEL, "versions": [2]}]
+        await backend.apply(ServingConfig(), 2)
+        assert await node.pids() == [pid]
+        await seen.more()
+        (base,) = (node.state_dir / "versions").iterdir()
+        assert [version.name for version in base.iterdir()] == ["3"]
+        # The user's next version goes the same way.
+        source = tmp_path / "models" / MODEL
+        (source / "1").rename(source / "8")
+
+        async def followed() -> bool:
+            return (await backend.read()).details["models"] == [{"name": MODEL, "versions": [8]}]
+
+        await eventually(followed, what="the user's next version")
+        assert await node.pids() == [pid]
+        # Threads need new processes.
+        await backend.apply(BATCHED.with_values(num_batch_threads=3), 3)
+        assert await node.pids() != [pid]
+        await seen.more()
+        await node.signal(signal.SIGTERM)
+    assert node.processes() == []
+    assert seen.lost == [], tail(node.log)
+
+
+async def test_sigterm_finishes_what_is_in_hand_and_leaves_nothing(node: RunningNode) -> None:
+    async with load(node) as seen:
+        await seen.more()
+    await node.signal(signal.SIGTERM)
+    assert node.process is not None
+    assert node.process.returncode == 0
+    assert node.processes() == []
+    assert not (node.state_dir / "state.json").exists()
+    assert seen.lost == []
