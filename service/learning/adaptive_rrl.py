@@ -11,19 +11,21 @@ A suggestion, in order:
 1. The incumbent is outside the allowed bounds: move to the nearest allowed configuration.
 2. The objective is violated and a configuration is known that meets it, or the load is one seen before that has just
    come back: the best measured configuration, without trials.
-3. Nothing meets the objective yet: try the seed points, then what has the highest expected improvement in the region.
-4. Something meets it: try what has the highest expected improvement among the region's points and the seeds that are
-   predicted to meet it, for as long as that improvement is worth a switch.
+3. Nothing meets the objective yet: try the seed points, then what is most worth trying in the region.
+4. Something meets it: try what is most worth trying among the region's points and the seeds that are predicted to meet
+   it, for as long as anything is worth it.
 5. Otherwise the best measured configuration, when it is clearly better than the incumbent; else stay.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from service.domain.decision import Intent, Recommendation
@@ -35,10 +37,12 @@ from service.learning import explain
 from service.learning.context import Context
 from service.learning.features import knobs
 from service.learning.history import History
+from service.learning.performance_model import PerformanceModel
+from service.learning.radius_by_bo import radius_by_bo
 from service.learning.regions import Region
 from service.learning.seeds import seed_points
 from service.learning.space import ConfigSpace
-from service.learning.surrogate import Posterior, Row, posterior
+from service.learning.surrogate import Array, Belief, Posterior, Row, posterior
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,20 +51,30 @@ class Tuning:
 
     Attributes:
         switch_gain: What going back to a configuration already measured must promise while the objective is met.
-        explore_gain: Expected improvement for which a trial is made while few configurations are known.
-        stop_gain: The same once ``stop_after`` configurations are known under the load (CherryPick's rule).
-        stop_after: See ``stop_gain``.
+        horizon: Windows for which what a trial finds is expected to be of use: its gain counts so many times, its
+            cost once.
+        switch_cost: What a switch costs, as a rise of the tail over one window; a trial may need two.
         safety_sigmas: Standard deviations by which a trial must be predicted to meet the objective while it is met.
         stale_sigma: A configuration measured under the load is tried again when its score has become as uncertain as
             this (relative error of the tail), by a thin window or by age.
+        region: Where a trial is sought: in a ball whose radius follows success (``adaptive``), that keeps RRL's radius
+            (``fixed``), whose radius Bayesian optimisation chooses (``by_bo``), or everywhere (``whole``).
+        bayesian: Whether a trial is chosen by what it is worth to try it; else by the least expected score, as in RRL.
+        performance_model: Whether the performance model says what to expect beforehand; else rules of thumb.
+        context: Whether what was learnt under other loads counts; else each change of load begins anew.
+
+    The last four are for the ablation of ``docs/benchmarks.md``; the defaults are what it found best.
     """
 
     switch_gain: float = 0.05
-    explore_gain: float = 0.015
-    stop_gain: float = 0.03
-    stop_after: int = 10
-    safety_sigmas: float = 1.0
+    horizon: float = 30.0
+    switch_cost: float = 0.05
+    safety_sigmas: float = 0.5
     stale_sigma: float = 0.25
+    region: Literal["adaptive", "fixed", "by_bo", "whole"] = "adaptive"
+    bayesian: bool = True
+    performance_model: bool = True
+    context: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +131,7 @@ class AdaptiveRRL:
         self._space = space
         self._seed = seed
         self._tuning = tuning or Tuning()
-        self._history = History()
+        self._begin()
         self._observed = 0
         self._latest: tuple[tuple[int, Context, Slo], Posterior] | None = None
         self._configs = tuple(space)
@@ -127,9 +141,19 @@ class AdaptiveRRL:
 
     def observe(self, workload: Workload, config: ServingConfig, window: Window) -> None:
         """Learn from a window; one that may not be judged, or that holds no request, teaches nothing."""
-        if window.usable and window.latency.count + window.rejected + window.failed > 0:
-            self._history.add(Context.of(workload), config, window)
-            self._observed += 1
+        if not window.usable or window.latency.count + window.rejected + window.failed == 0:
+            return
+        context = Context.of(workload)
+        if not self._tuning.context and self._history.cluster(context) is None:
+            self._begin()
+        self._history.add(context, config, window)
+        if self._model is not None:
+            self._model.observe(workload, config, window)
+        self._observed += 1
+
+    def _begin(self) -> None:
+        self._history = History()
+        self._model = PerformanceModel(self._space.cpus, seed=self._seed) if self._tuning.performance_model else None
 
     def suggest(
         self, workload: Workload, incumbent: ServingConfig, slo: Slo, *, explore: bool = True
@@ -187,7 +211,7 @@ class AdaptiveRRL:
         """The posterior, computed once for as long as neither history nor question changes."""
         key = (self._observed, context, slo)
         if self._latest is None or self._latest[0] != key:
-            self._latest = key, posterior(self._history, context, slo, self._space.cpus)
+            self._latest = key, posterior(self._history, context, slo, self._space.cpus, self._model)
         return self._latest[1]
 
     # Steps of a suggestion, as numbered in the module's docstring
@@ -217,7 +241,7 @@ class AdaptiveRRL:
             return self._recommend(view, seed, Intent.EXPLORE, why)
         rng = np.random.default_rng([self._seed, self._observed])
         order = sorted(view.tried.values(), key=lambda row: row.trial.first_tick)
-        region = Region.after([row.score for row in order])
+        region = self._region([row.score for row in order])
         inside = region.points(self._space, self._space.nearest(best.config), rng)
         stale = {config for config, row in view.tried.items() if row.sigma >= self._tuning.stale_sigma}
         done = {self._position.get(config) for config in view.measured_here - stale}
@@ -225,22 +249,40 @@ class AdaptiveRRL:
         if not len(candidates):
             return None
         belief = view.beliefs.belief([self._configs[i] for i in candidates], self._knobs[candidates])
-        gains = view.beliefs.expected_improvement(belief, self._knobs[candidates], best.config)
-        if view.met:
-            # An improvement counts by the chance that the objective stays met, and not at all where that is too small.
-            gains *= ndtr(-belief.mean / belief.sigma)
-            gains[belief.mean + self._tuning.safety_sigmas * belief.sigma > 0] = 0.0
-        top = int(gains.argmax())
-        enough = self._tuning.stop_gain if len(view.tried) >= self._tuning.stop_after else self._tuning.explore_gain
+        worth = self._worth(view, best, belief, candidates)
+        top = int(worth.argmax())
         chosen = _Known(self._configs[candidates[top]], float(belief.mean[top]), float(belief.sigma[top]))
-        if gains[top] < enough or chosen.config == view.incumbent.config:
+        if worth[top] <= 0 or chosen.config == view.incumbent.config:
             return None
         why = (
             f"{self._situation(view)}; {chosen.config.describe()} is predicted at "
-            f"{explain.milliseconds(view.beliefs.objective.seconds(chosen.mean))} and worth a try "
-            f"(expected improvement {gains[top]:.0%})"
+            f"{explain.milliseconds(view.beliefs.objective.seconds(chosen.mean))} and worth a try"
         )
         return self._recommend(view, chosen, Intent.EXPLORE, why)
+
+    def _worth(self, view: _View, best: _Known, belief: Belief, candidates: NDArray[np.intp]) -> Array:
+        """What a trial of each candidate is expected to bring over the horizon, less its cost; shape (n,)."""
+        tuning = self._tuning
+        if tuning.bayesian:
+            gains = view.beliefs.value_of_trying(belief, self._knobs[candidates], best.config)
+        else:
+            gains = np.maximum(best.mean - belief.mean, 0.0)
+        losses = np.maximum(belief.mean - view.incumbent.mean, 0.0)
+        if view.met:
+            # A gain counts by the chance that the objective stays met, and not at all where that is too small.
+            gains *= ndtr(-belief.mean / belief.sigma)
+            gains[belief.mean + tuning.safety_sigmas * belief.sigma > 0] = 0.0
+        worth: Array = tuning.horizon * gains - losses - 2 * tuning.switch_cost
+        return worth
+
+    def _region(self, scores: Sequence[float]) -> Region:
+        match self._tuning.region:
+            case "adaptive":
+                return Region.after(scores)
+            case "by_bo":
+                return radius_by_bo(scores)
+            case kind:
+                return Region(whole_space=kind == "whole")
 
     def _next_seed(self, view: _View, best: _Known) -> _Known | None:
         configs = [self._configs[i] for i in self._seeds if self._configs[i] not in view.tried]

@@ -17,6 +17,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.domain.histogram import Interval
 from service.domain.slo import Slo
 from service.learning.history import Measurement
@@ -72,6 +75,17 @@ class Objective:
         if measurement.loss_ratio > 1 - self.slo.target_ratio:
             value = max(value, 0.0) + LOSS_STEP + 2 * measurement.loss_ratio
         return self._compressed(value, sigma)
+
+    def scores_of_tails(self, log_tails: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores of tails without loss.
+
+        Args:
+            log_tails: Logarithms of seconds, any shape.
+        """
+        value = log_tails - math.log(self.slo.bound_seconds)
+        beyond = np.maximum(value - self.knee, 0.0)
+        scores: NDArray[np.float64] = np.where(value <= self.knee, value, self.knee + np.log1p(beyond))
+        return scores
 
     def seconds(self, score: float) -> float:
         """The tail latency a score stands for."""

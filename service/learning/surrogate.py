@@ -3,12 +3,10 @@
 A Gaussian process (scikit-optimize's) over (features of the configuration, features of the load):
 
     score(x, c) ~ GP(m(x, c), v · Matérn₅⸝₂ with a length scale for each feature)
-    m(x, c)     = s + √v₀ + ln(1 + ½ w / t) + 0.4 |p| + 0.5 ln(load / present load)
 
-s is the least score known, t its tail, v₀ the median of v's prior, w how long a batch may wait to fill, p the pressure
-on the processors in factors of two. In words: what is unknown is expected to be worse than the best known by as much as
-configurations usually differ, and worse still where requests wait for company, where threads do not match processors,
-and where the load is heavier. The mean is a nudge for the first trials; a few windows overrule it.
+m is what is expected beforehand (:mod:`service.learning.prior`): the performance model's prediction, or rules of thumb
+where those explain what was measured better, for the model may be wrong about this server. The process holds what is
+wrong with either, which neighbours share.
 
 Each trial is one row: the mean of its windows, newer ones weighing more, with a variance from their intervals, their
 number and their age. Length scales and v are those of highest posterior density under log-normal priors, which keeps
@@ -37,9 +35,11 @@ from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.learning.context import Context
-from service.learning.features import LENGTH_SCALES, PRESSURE, features, knobs, wait_seconds
+from service.learning.features import LENGTH_SCALES, features, knobs, wait_seconds
 from service.learning.history import Cluster, History, Trial
 from service.learning.objective import Objective
+from service.learning.performance_model import PerformanceModel
+from service.learning.prior import ModelPrior, Prior, RulePrior
 
 Array = NDArray[np.float64]
 
@@ -51,23 +51,21 @@ KEPT_BEST = 24
 HALF_LIFE = 24.0
 #: A window never weighs less than this: its error counts five times at most. What was terrible stays known as such.
 LEAST_WEIGHT = 0.04
-#: Standard deviation of scores a priori, the median of its prior.
+#: Standard deviation of scores round rules of thumb, and round the performance model's predictions: the median of the
+#: prior of √v.
 PRIOR_SIGMA = 0.7
+MODEL_SIGMA = 0.3
+#: By how much the model is believed more than the rules before anything was measured: logarithm of the odds.
+MODEL_CREDIT = 2.0
 #: Standard deviation of the logarithm of each hyperparameter a priori.
 PRIOR_SPREAD = 0.5
-#: Share of the longest wait for a batch that is expected to show in the tail: under load a request that does not wait
-#: for company waits for a thread.
-WAIT_SHARE = 0.5
-#: A batch limit counts as reached from this share of it on.
-REACHED = 0.7
-#: Expected cost of each factor of two between busy threads and processors: too few leave processors idle, too many get
-#: in each other's way (measured on two cores: intra-op 2 for 1 cost a factor of 1.3 to 1.7).
-MISFIT = 0.4
-#: Expected growth of a score with the logarithm of the rate of examples: what did well under a light load is not
-#: therefore expected to do as well under a heavier one. (One queue at half its capacity: 1; near idle: 0.)
-LOAD_SLOPE = 0.5
 #: The same for the variance v. Narrow: a few alike neighbours of the best do not prove that all the rest is alike.
 VARIANCE_SPREAD = 0.5
+#: How restless a machine is expected to be, see :func:`_unrest`, and how many windows that is worth.
+UNREST = 0.05
+UNREST_WEIGHT = 4.0
+#: A batch limit counts as reached from this share of it on.
+REACHED = 0.7
 #: Rows below which the priors' medians are used as they are.
 MIN_ROWS_TO_FIT = 5
 _FIT_ITERATIONS = 15
@@ -103,7 +101,7 @@ class Belief:
 
 @dataclass(frozen=True, slots=True)
 class _Differences:
-    """How scores are believed to differ from one configuration's, in the form skopt's acquisition functions ask for."""
+    """How beliefs about differences may change, in the form that skopt's acquisition functions ask for."""
 
     mean: Array
     sigma: Array
@@ -120,22 +118,38 @@ class Posterior:
     Attributes:
         objective: What scores mean.
         rows: The trials they rest on, at least one.
+        window_sigma: Standard deviation of the error of one window's score.
     """
 
-    def __init__(self, cpus: float, context: Context, objective: Objective, rows: Sequence[Row]) -> None:
+    def __init__(
+        self,
+        cpus: float,
+        context: Context,
+        objective: Objective,
+        rows: Sequence[Row],
+        prior: Prior,
+        window_sigma: float,
+    ) -> None:
         self.objective = objective
+        self.window_sigma = window_sigma
         self.rows = tuple(rows)
         self._cpus = cpus
         self._context = context
+        self._prior = prior
+        best = min(rows, key=lambda row: row.score)
+        self._least_tail = max(objective.seconds(best.score), 1e-6)
+        self._reach = _reach(best)
         contexts = np.array([row.trial.context.vector for row in rows])
-        scores = np.array([row.score for row in rows])
-        least = float((scores - self._load(contexts)).min())
-        self._least_tail = max(objective.seconds(least), 1e-6)
-        self._level = least + PRIOR_SIGMA
-        self._reach = _reach(min(rows, key=lambda row: row.score))
-        inputs, offsets = self._inputs(knobs((row.trial.config for row in rows), cpus), contexts)
+        configs = [row.trial.config for row in rows]
+        own = knobs(configs, cpus)
+        errors = np.array([row.score for row in rows]) - prior.scores(configs, own, contexts)
         alpha = np.array([row.sigma**2 for row in rows])
-        self._gp = _fitted(inputs, scores - offsets - self._level, alpha)
+        self._gp = _fitted(self._inputs(own, contexts), errors, alpha, prior.sigma)
+
+    @property
+    def log_evidence(self) -> float:
+        """Logarithm of the density of what was measured, as this posterior's prior had it."""
+        return float(self._gp.log_marginal_likelihood_value_)
 
     def belief(self, configs: Sequence[ServingConfig], their_knobs: Array | None = None) -> Belief:
         """What is believed of these configurations.
@@ -145,45 +159,43 @@ class Posterior:
             their_knobs: What :func:`service.learning.features.knobs` says of them, where the caller has it.
         """
         own = knobs(configs, self._cpus) if their_knobs is None else their_knobs
-        inputs, offsets = self._inputs(own, self._context.vector)
+        inputs = self._inputs(own, self._context.vector)
         with warnings.catch_warnings():
             # Rounding may give a variance of −1e-16 at a measured point; scikit-optimize sets it to 0 and says so.
             warnings.filterwarnings("ignore", message="Predicted variances smaller than 0", category=UserWarning)
             mean, sigma = self._gp.predict(inputs, return_std=True)
-        return self._clipped(configs, mean + offsets + self._level, np.maximum(sigma, 1e-3))
+        expected = self._prior.scores(configs, own, self._context.vector)
+        return self._clipped(configs, mean + expected, np.maximum(sigma, 1e-3))
 
-    def expected_improvement(self, belief: Belief, their_knobs: Array, best: ServingConfig) -> Array:
-        """By how much each configuration is expected to beat ``best``, where it does; shape (n,).
+    def value_of_trying(self, belief: Belief, their_knobs: Array, best: ServingConfig) -> Array:
+        """By how much one more window is expected to make the best belief better, for each configuration tried in it.
 
-        The expectation is over both being uncertain together: of a configuration that must behave as the best one does,
-        nothing is expected, however noisy the best one's windows were.
+        The knowledge gradient of two (Frazier, Powell & Dayanik 2008): the expected improvement over ``best``, not of
+        what a configuration is but of what will be believed of it after a window as noisy as windows here are. Both
+        are uncertain together: of a configuration that must behave as the best one does, nothing is expected, however
+        noisy the best one's windows were.
 
         Args:
-            belief: What is believed of the configurations.
+            belief: What is believed of the configurations, shape (n,).
             their_knobs: What :func:`service.learning.features.knobs` says of them.
             best: The best configuration known.
+
+        Returns:
+            Scores, shape (n,).
         """
-        inputs, _ = self._inputs(their_knobs, self._context.vector)
-        at_best, _ = self._inputs(knobs([best], self._cpus), self._context.vector)
-        reference = self.belief([best])
+        inputs = self._inputs(their_knobs, self._context.vector)
+        at_best = self._inputs(knobs([best], self._cpus), self._context.vector)
         kernel, trained = self._gp.kernel_, self._gp.X_train_
         shared = kernel(inputs, at_best) - kernel(inputs, trained) @ (self._gp.K_inv_ @ kernel(trained, at_best))
-        variance = belief.sigma**2 + reference.sigma**2 - 2 * shared[:, 0]
-        differences = _Differences(belief.mean - reference.mean, np.sqrt(np.maximum(variance, 1e-8)))
-        gains: Array = gaussian_ei(np.arange(len(inputs))[:, None], differences, y_opt=0.0, xi=0.0)
-        return gains
+        variance = belief.sigma**2
+        change = (variance - shared[:, 0]) / np.sqrt(variance + self.window_sigma**2)
+        differences = _Differences(belief.mean - self.belief([best]).mean, np.maximum(np.abs(change), 1e-6))
+        values: Array = gaussian_ei(np.arange(len(inputs))[:, None], differences, y_opt=0.0, xi=0.0)
+        return values
 
-    def _inputs(self, own: Array, contexts: Array) -> tuple[Array, Array]:
-        """Inputs of the process, shape (n, 11), and its prior mean above the level, shape (n,)."""
-        waiting = np.log1p(WAIT_SHARE * wait_seconds(own, contexts) / self._least_tail)
-        misfit = MISFIT * np.abs(own[:, PRESSURE])
-        return features(own, contexts, self._least_tail, self._reach), waiting + misfit + self._load(contexts)
-
-    def _load(self, contexts: Array) -> Array:
-        """What the difference of these loads from the present one is expected to add to scores, shape (n,) or ()."""
-        difference = contexts - self._context.vector
-        added: Array = LOAD_SLOPE * (difference[..., 0] + difference[..., 2])
-        return added
+    def _inputs(self, own: Array, contexts: Array) -> Array:
+        """Inputs of the process, shape (n, 11)."""
+        return features(own, contexts, self._least_tail, self._reach)
 
     def _clipped(self, configs: Sequence[ServingConfig], mean: Array, sigma: Array) -> Belief:
         measured_here = {row.trial.config for row in self.rows if row.here}
@@ -200,11 +212,30 @@ class Posterior:
         return Belief(mean, sigma)
 
 
-def posterior(history: History, context: Context, slo: Slo, cpus: float) -> Posterior:
-    """Beliefs under the load ``context``; the history must not be empty."""
+def posterior(history: History, context: Context, slo: Slo, cpus: float, model: PerformanceModel | None) -> Posterior:
+    """Beliefs under the load ``context``; the history must not be empty.
+
+    Args:
+        history: What was measured.
+        context: The load.
+        slo: What scores are to mean.
+        cpus: Processors of the node.
+        model: What is expected beforehand; None for rules of thumb.
+    """
     here = history.cluster(context)
     objective = Objective.over(slo, _least_tail(here, slo))
-    return Posterior(cpus, context, objective, _rows(history, context, here, objective))
+    unrest = _unrest(history, objective)
+    rows = _rows(history, context, here, objective, unrest)
+    newest = objective.score(max(rows, key=lambda row: (row.here, row.trial.last_tick)).trial.measurements[-1])
+    window_sigma = math.hypot(newest.sigma, unrest)
+    rules = RulePrior(context, PRIOR_SIGMA)
+    contexts = np.array([row.trial.context.vector for row in rows])
+    rules.stand_on(np.array([row.score for row in rows]), contexts, objective)
+    by_rules = Posterior(cpus, context, objective, rows, rules, window_sigma)
+    if model is None:
+        return by_rules
+    by_model = Posterior(cpus, context, objective, rows, ModelPrior(model, objective, MODEL_SIGMA), window_sigma)
+    return by_model if by_model.log_evidence + MODEL_CREDIT >= by_rules.log_evidence else by_rules
 
 
 def _least_tail(here: Cluster | None, slo: Slo) -> float | None:
@@ -212,16 +243,17 @@ def _least_tail(here: Cluster | None, slo: Slo) -> float | None:
     return min((latency.quantile(slo.percentile) for latency in measured if latency.count), default=None)
 
 
-def _rows(history: History, context: Context, here: Cluster | None, objective: Objective) -> list[Row]:
+def _rows(history: History, context: Context, here: Cluster | None, objective: Objective, unrest: float) -> list[Row]:
     """The trials of this load (the best and the newest of them), then those of the nearest other loads."""
-    own = [_row(trial, here, objective, here=True) for trial in here.trials.values()] if here else []
+    own = [_row(trial, here, objective, unrest, here=True) for trial in here.trials.values()] if here else []
     if len(own) > MAX_ROWS:
         good = sorted(range(len(own)), key=lambda i: own[i].score)[:KEPT_BEST]
         newest = [i for i in range(len(own))[::-1] if i not in good][: MAX_ROWS - KEPT_BEST]
         own = [own[i] for i in sorted(good + newest)]
     others = sorted((c for c in history.clusters if c is not here), key=lambda c: c.centre.distance(context))
     elsewhere = [(cluster, trial) for cluster in others for trial in reversed(cluster.trials.values())]
-    return own + [_row(trial, cluster, objective, here=False) for cluster, trial in elsewhere[: MAX_ROWS - len(own)]]
+    rest = elsewhere[: MAX_ROWS - len(own)]
+    return own + [_row(trial, cluster, objective, unrest, here=False) for cluster, trial in rest]
 
 
 def _reach(best: Row) -> float:
@@ -232,21 +264,39 @@ def _reach(best: Row) -> float:
     return max(large, 1.0)
 
 
-def _row(trial: Trial, cluster: Cluster, objective: Objective, *, here: bool) -> Row:
+def _row(trial: Trial, cluster: Cluster, objective: Objective, unrest: float, *, here: bool) -> Row:
     weights, values = [], []
     for measurement in trial.measurements:
         score = objective.score(measurement)
         age = (cluster.ticks - 1 - measurement.tick) / HALF_LIFE
-        weights.append(max(0.5**age, LEAST_WEIGHT) / score.sigma**2)
+        weights.append(max(0.5**age, LEAST_WEIGHT) / (score.sigma**2 + unrest**2))
         values.append(score.value)
     total = sum(weights)
     mean = sum(w * v for w, v in zip(weights, values, strict=True)) / total
     return Row(trial, mean, 1 / math.sqrt(total), here)
 
 
-def _fitted(inputs: Array, targets: Array, alpha: Array) -> GaussianProcessRegressor:
+def _unrest(history: History, objective: Objective) -> float:
+    """Standard deviation of a window's score beyond what its number of requests explains: how restless the machine is.
+
+    From windows of the same configuration under the same load, which differ by nothing else.
+    """
+    surplus, weight = UNREST_WEIGHT * UNREST**2, UNREST_WEIGHT
+    for trial in history.trials:
+        if len(trial.measurements) < 2:
+            continue
+        scores = [objective.score(measurement) for measurement in trial.measurements]
+        mean = sum(score.value for score in scores) / len(scores)
+        explained = sum(score.sigma**2 for score in scores) / len(scores)
+        spread = sum((score.value - mean) ** 2 for score in scores)
+        surplus += max(spread - (len(scores) - 1) * explained, 0.0)
+        weight += len(scores) - 1
+    return math.sqrt(surplus / weight)
+
+
+def _fitted(inputs: Array, targets: Array, alpha: Array, sigma: float) -> GaussianProcessRegressor:
     scales = np.array(list(LENGTH_SCALES.values()))
-    kernel = ConstantKernel(PRIOR_SIGMA**2, (1e-2, 1e2)) * Matern(scales, (1e-2, 1e3), nu=2.5)
+    kernel = ConstantKernel(sigma**2, (1e-2, 1e2)) * Matern(scales, (1e-2, 1e3), nu=2.5)
     enough = len(targets) >= MIN_ROWS_TO_FIT
     gp = GaussianProcessRegressor(kernel=kernel, alpha=alpha, optimizer=_most_probable if enough else None)
     gp.fit(inputs, targets)

@@ -97,14 +97,14 @@ def test_while_the_objective_is_met_trials_are_predicted_to_meet_it() -> None:
     assert trials > 0
 
 
-def test_close_to_the_bound_nothing_is_risked() -> None:
-    policy = told([(GOOD, 0.049)] * 3)
+def test_close_to_the_bound_nothing_is_risked_on_what_neighbours_tell() -> None:
+    policy = told([(GOOD, 0.049)] * 3, policy=AdaptiveRRL(SPACE, tuning=Tuning(performance_model=False)))
     assert policy.suggest(LOAD, GOOD, SLO).intent is Intent.STAY
 
 
 def test_near_equals_under_noise_do_not_make_it_oscillate() -> None:
     twin = GOOD.with_values(max_batch_size=64, max_enqueued_batches=queue_length(64))
-    policy, rng = AdaptiveRRL(SPACE, tuning=Tuning(explore_gain=9.0, stop_gain=9.0)), np.random.default_rng(0)
+    policy, rng = AdaptiveRRL(SPACE, tuning=Tuning(horizon=0.0)), np.random.default_rng(0)
     config, switches = GOOD, 0
     policy.observe(LOAD, twin, window(0.02))
     for _ in range(30):
@@ -137,7 +137,8 @@ def test_when_a_load_comes_back_and_its_best_is_in_force_nothing_is_tried() -> N
 
 def test_a_trial_must_be_safe_under_this_load_and_not_under_an_easier_one() -> None:
     easy = Workload(20.0)
-    policy = told([(DEFAULT, 0.004), (GOOD, 0.02)], easy)
+    policy = AdaptiveRRL(SPACE, tuning=Tuning(performance_model=False))
+    told([(DEFAULT, 0.004), (GOOD, 0.02)], easy, policy)
     policy.observe(LOAD, GOOD, window(0.045))
     assert policy.suggest(LOAD, GOOD, SLO).config == GOOD
 

@@ -25,7 +25,7 @@ def known(space: ConfigSpace, tails: dict[ServingConfig, float]) -> Posterior:
             latency = Histogram.of([seconds] * 500, BOUNDS)
             window = Window(started_at=0.0, duration_seconds=5.0, latency=latency, workload=LOAD, succeeded=500)
             history.add(Context.of(LOAD), config, window)
-    return posterior(history, Context.of(LOAD), SLO, space.cpus)
+    return posterior(history, Context.of(LOAD), SLO, space.cpus, None)
 
 
 def small_space() -> ConfigSpace:

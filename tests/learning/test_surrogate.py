@@ -52,7 +52,7 @@ def beliefs(
     for config, seconds, *elsewhere in observations:
         for _ in range(repeats):
             history.add(Context.of(elsewhere[0] if elsewhere else load), config, window(seconds))
-    return posterior(history, Context.of(load), SLO, CPUS)
+    return posterior(history, Context.of(load), SLO, CPUS, None)
 
 
 def test_a_measured_configuration_is_believed_to_be_as_measured() -> None:
@@ -115,7 +115,7 @@ def test_waiting_for_company_is_expected_to_cost_before_it_was_ever_tried() -> N
 def test_batch_limits_that_were_never_reached_are_known_to_be_equal() -> None:
     history = History()
     history.add(Context.of(LOAD), batched(max_batch_size=64), window(0.02, batch=3.0))
-    known = posterior(history, Context.of(LOAD), SLO, CPUS)
+    known = posterior(history, Context.of(LOAD), SLO, CPUS, None)
     belief = known.belief([batched(max_batch_size=64), batched(max_batch_size=128), batched(max_batch_size=2)])
     assert belief.mean[0] == pytest.approx(belief.mean[1])
     assert belief.sigma[0] == pytest.approx(belief.sigma[1])
@@ -126,17 +126,17 @@ def test_nothing_is_expected_of_a_configuration_that_must_behave_like_the_best()
     history = History()
     best, twin, other = batched(max_batch_size=64), batched(max_batch_size=128), batched(max_batch_size=2)
     history.add(Context.of(LOAD), best, window(0.02, count=50, batch=3.0))
-    known = posterior(history, Context.of(LOAD), SLO, CPUS)
+    known = posterior(history, Context.of(LOAD), SLO, CPUS, None)
     candidates = [twin, other]
-    gains = known.expected_improvement(known.belief(candidates), knobs(candidates, CPUS), best)
+    gains = known.value_of_trying(known.belief(candidates), knobs(candidates, CPUS), best)
     assert gains[0] == pytest.approx(0.0, abs=1e-3)
     assert gains[1] > 0.01
 
 
-def test_expected_improvement_is_highest_where_both_mean_and_doubt_invite() -> None:
+def test_a_trial_is_worth_most_where_both_mean_and_doubt_invite() -> None:
     known = beliefs([(batched(), 0.02), (batched(max_batch_size=2), 0.5), (batched(num_batch_threads=4), 0.4)])
     candidates = [batched(max_batch_size=8), batched(max_batch_size=2, num_batch_threads=4)]
-    gains = known.expected_improvement(known.belief(candidates), knobs(candidates, CPUS), batched())
+    gains = known.value_of_trying(known.belief(candidates), knobs(candidates, CPUS), batched())
     assert gains[0] > gains[1] >= 0
 
 
@@ -155,7 +155,7 @@ def test_however_much_was_measured_the_rows_are_bounded_and_the_best_are_among_t
     for number, config in enumerate(configs):
         history.add(Context.of(LOAD), config, window(0.01 if number == 0 else 0.03))
         history.add(Context.of(Workload(800.0)), config, window(0.04))
-    known = posterior(history, Context.of(LOAD), SLO, CPUS)
+    known = posterior(history, Context.of(LOAD), SLO, CPUS, None)
     assert len(known.rows) == MAX_ROWS
     assert configs[0] in {row.trial.config for row in known.rows}
 
