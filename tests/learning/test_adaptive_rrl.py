@@ -137,7 +137,7 @@ def test_when_a_load_comes_back_and_its_best_is_in_force_nothing_is_tried() -> N
 
 def test_a_trial_must_be_safe_under_this_load_and_not_under_an_easier_one() -> None:
     easy = Workload(20.0)
-    policy = AdaptiveRRL(SPACE, tuning=Tuning(performance_model=False))
+    policy = AdaptiveRRL(SPACE, tuning=Tuning(performance_model=False, safety_sigmas=1.0))
     told([(DEFAULT, 0.004), (GOOD, 0.02)], easy, policy)
     policy.observe(LOAD, GOOD, window(0.045))
     assert policy.suggest(LOAD, GOOD, SLO).config == GOOD
