@@ -24,6 +24,7 @@ from service.node.errors import FrontError, StartError
 from service.node.files import Ledger, NodeFolder
 from service.node.front import EnvoyFront
 from service.node.limits import check_head_room, node_free_memory, process_memory
+from service.node.processes import kill
 from service.node.servers import Servers
 from service.node.state import ServerRecord, Versions
 from service.node.versions import is_cheap, newest, publish, tidy
@@ -76,7 +77,7 @@ class Changes:
         cheap = arguments.per_model_batching and is_cheap(state.launched, config, (threads[0], threads[1]))
         return VERSION if cheap and state.serving else RESTART
 
-    async def make(self, config: ServingConfig, generation: int, *, previous: ServingConfig | None) -> None:
+    async def make(self, config: ServingConfig, generation: int, way: str, *, previous: ServingConfig | None) -> None:
         """Bring a configuration into force; returns when requests are served by it, and the old one may still drain.
 
         Cancelled before that, or with an error, it leaves the old one serving and nothing of the new one.
@@ -84,6 +85,7 @@ class Changes:
         Args:
             config: The configuration.
             generation: Its number.
+            way: From :meth:`way`; :data:`RESTART` is always possible.
             previous: What a crash loop returns to.
 
         Raises:
@@ -91,7 +93,7 @@ class Changes:
             StartError: The new processes did not come up; carries their last log lines.
             FrontError: Envoy did not take them.
         """
-        if self.way(config) == VERSION:
+        if way == VERSION:
             await self._by_version(config, generation)
         else:
             await self._by_restart(config, generation, previous)
@@ -193,7 +195,12 @@ class Changes:
     def _start(self, launched: ServingConfig, generation: int, count: int, versions: Versions) -> list[ServerRecord]:
         base_path = Path(versions.base_path) if versions.base_path else None
         new = self._parts.servers.start(launched, generation, count, base_path)
-        self._ledger.write(self._ledger.state.begin(new))
+        try:
+            self._ledger.write(self._ledger.state.begin(new))
+        except OSError as error:
+            for server in new:
+                kill(server)
+            raise StartError(f"the node's state cannot be written: {error.strerror}") from error
         return new
 
     async def _abandon(self, new: Sequence[ServerRecord], versions: Versions) -> None:

@@ -233,8 +233,10 @@ class EnvoyFront:
 
     async def drain(self, patience_seconds: float) -> None:
         """Take no new connections, ask clients to leave, and wait for their requests."""
-        with contextlib.suppress(FrontError):
+        try:
             await self._admin(_DRAIN, method="POST")
+        except FrontError:
+            return  # nobody comes through it
         await self._quiet(lambda seen: sum(host.active for host in seen.values()), patience_seconds)
 
     async def stop(self) -> None:
@@ -278,7 +280,10 @@ class EnvoyFront:
 
     def _read_record(self) -> _Record | None:
         raw = read_json(self._record)
-        return _Record(**raw) if raw is not None else None
+        try:
+            return _Record(**raw) if raw is not None else None
+        except TypeError:
+            return None  # another version's; its Envoy is found by its mark
 
     async def _until_ready(self, process: ProcessRecord) -> None:
         loop = asyncio.get_running_loop()

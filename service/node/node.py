@@ -13,7 +13,7 @@ from service.domain.errors import StaleGenerationError
 from service.domain.serving_config import ServingConfig
 from service.node import batching_file, limits, processes
 from service.node.arguments import ServerArguments
-from service.node.changes import Changes, Parts
+from service.node.changes import RESTART, Changes, Parts
 from service.node.crashes import CrashRules
 from service.node.errors import NodeError, StartError
 from service.node.files import Ledger, NodeFolder
@@ -226,12 +226,14 @@ class Node:
         await self._end_marked(set())
         self._folder.forget_state()
 
-    async def _change(self, config: ServingConfig, generation: int, *, previous: ServingConfig | None) -> None:
+    async def _change(
+        self, config: ServingConfig, generation: int, *, previous: ServingConfig | None, restart: bool = False
+    ) -> None:
         self.switching = True
-        way, begun = self._changes.way(config), self._clock.monotonic()
+        way, begun = RESTART if restart else self._changes.way(config), self._clock.monotonic()
         outcome = "failed"
         try:
-            await self._changes.make(config, generation, previous=previous)
+            await self._changes.make(config, generation, way, previous=previous)
             outcome = "ok"
         finally:
             self.switching = False
@@ -262,8 +264,8 @@ class Node:
         async with self._turn:
             _log.info("the server's arguments have changed: its processes are replaced")
             state = self._ledger.state
-            self._ledger.write(replace(state, settings=self._digest, launched=state.launched))
-            await self._change(state.config, state.generation + 1, previous=None)
+            await self._change(state.config, state.generation + 1, previous=None, restart=True)
+            self._ledger.write(replace(self._ledger.state, settings=self._digest))
 
     async def _follow(self) -> None:
         while True:

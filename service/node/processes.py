@@ -121,6 +121,13 @@ async def end(process: ProcessRecord, patience_seconds: float) -> bool:
     return False
 
 
+def kill(process: ProcessRecord) -> None:
+    """SIGKILL, for a process that has nothing in hand."""
+    if alive(process):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
 async def _signalled(process: ProcessRecord, number: signal.Signals, patience_seconds: float) -> bool:
     if not alive(process):
         return True

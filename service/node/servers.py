@@ -22,7 +22,7 @@ from service.node.errors import ArgumentError, NodeError, StartError
 from service.node.files import NodeFolder
 from service.node.limits import size_on_disk
 from service.node.ports import free_ports
-from service.node.processes import alive, end, spawn, tail
+from service.node.processes import alive, end, kill, spawn, tail
 from service.node.state import ServerRecord
 from service.node.versions import newest
 from service.node.warmup import warm_up
@@ -120,7 +120,12 @@ class Servers:
                 schedulable=self._schedulable,
             )
             log = self._folder.logs / f"server-g{generation}-{endpoint.grpc_port}.log"
-            process = spawn([self._binary, *line], self._folder.path, log)
+            try:
+                process = spawn([self._binary, *line], self._folder.path, log)
+            except StartError:
+                for server in started:
+                    kill(server)
+                raise
             started.append(
                 ServerRecord(
                     pid=process.pid,

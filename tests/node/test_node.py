@@ -19,10 +19,9 @@ from service.domain.clock import SystemClock
 from service.domain.errors import InfeasibleConfigError
 from service.domain.serving_config import ServingConfig
 from service.domain.window import WindowQuality
-from service.node.processes import tail
 from service.telemetry.scraper import Scraper
 from service.telemetry.windows import WindowBuilder, WindowSettings
-from tests.node.running_node import MODEL, RunningNode, load, running_node
+from tests.node.running_node import MODEL, Load, RunningNode, load, running_node
 from tests.support.eventually import eventually
 
 BATCHED = ServingConfig(enable_batching=True, max_batch_size=8, batch_timeout_micros=500, num_batch_threads=2)
@@ -148,35 +147,40 @@ async def test_its_metrics_make_windows_for_the_control_service(node: RunningNod
 
 async def test_sizes_and_timeouts_change_without_a_restart_where_each_version_has_its_own(tmp_path: Path) -> None:
     flags = ("--enable_batching=true", "--enable_per_model_batching_parameters=true")
-    async with running_node(tmp_path, *flags) as node, load(node) as seen:
-        backend = node.backend
-        [pid] = await node.pids()
-        first = await backend.read()
-        wanted = first.config.with_values(max_batch_size=16, batch_timeout_micros=700)
-        applied = await backend.apply(wanted, 1)
-        assert applied.config == wanted
-        assert applied.details["models"] == [{"name": MODEL, "versions": [2]}]
-        await backend.apply(ServingConfig(), 2)
-        assert await node.pids() == [pid]
-        await seen.more()
-        (base,) = (node.state_dir / "versions").iterdir()
-        assert [version.name for version in base.iterdir()] == ["3"]
-        # The user's next version goes the same way.
-        source = tmp_path / "models" / MODEL
-        (source / "1").rename(source / "8")
-
-        async def followed() -> bool:
-            return (await backend.read()).details["models"] == [{"name": MODEL, "versions": [8]}]
-
-        await eventually(followed, what="the user's next version")
-        assert await node.pids() == [pid]
-        # Threads need new processes.
-        await backend.apply(BATCHED.with_values(num_batch_threads=3), 3)
-        assert await node.pids() != [pid]
-        await seen.more()
+    async with running_node(tmp_path, *flags) as node:
+        async with load(node) as seen:
+            await _change_by_version(node, seen)
+        assert seen.lost == []
         await node.signal(signal.SIGTERM)
-    assert node.processes() == []
-    assert seen.lost == [], tail(node.log)
+        assert node.processes() == []
+
+
+async def _change_by_version(node: RunningNode, seen: Load) -> None:
+    backend = node.backend
+    [pid] = await node.pids()
+    first = await backend.read()
+    wanted = first.config.with_values(max_batch_size=16, batch_timeout_micros=700)
+    applied = await backend.apply(wanted, 1)
+    assert applied.config == wanted
+    assert applied.details["models"] == [{"name": MODEL, "versions": [2]}]
+    await backend.apply(ServingConfig(), 2)
+    assert await node.pids() == [pid]
+    await seen.more()
+    (base,) = (node.state_dir / "versions").iterdir()
+    assert [version.name for version in base.iterdir()] == ["3"]
+    # The user's next version goes the same way.
+    source = node.folder / "models" / MODEL
+    (source / "1").rename(source / "8")
+
+    async def followed() -> bool:
+        return (await backend.read()).details["models"] == [{"name": MODEL, "versions": [8]}]
+
+    await eventually(followed, what="the user's next version")
+    assert await node.pids() == [pid]
+    # Threads need new processes.
+    await backend.apply(BATCHED.with_values(num_batch_threads=3), 3)
+    assert await node.pids() != [pid]
+    await seen.more()
 
 
 async def test_sigterm_finishes_what_is_in_hand_and_leaves_nothing(node: RunningNode) -> None:
