@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-import uvloop
 from rich.console import Console
 
+from benchmarks.interruptible import run_interruptible
 from benchmarks.live.plan import ATTEMPTS, CELLS, PATIENCE_SECONDS, SCHEDULES, STEP, TRACE, Cell, expected_seconds
 from benchmarks.live.report import section, tables
 from benchmarks.live.results import Results
@@ -104,22 +102,14 @@ def live(
                     seed=seed,
                 )
                 _announce(options, results, long=long)
-                uvloop.run(_until_told(run_session(options, results, Path(scratch))))
+                run_interruptible(run_session(options, results, Path(scratch)))
     except InvalidValueError as error:
         _complain(f"error: {error}", USAGE)
     except (ChildFailedError, RegulusError) as error:
         _complain(str(error), 1)
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except asyncio.CancelledError:
         _complain("\nCut short; the same command goes on from here.", INTERRUPTED)
     _publish(target)
-
-
-async def _until_told(session: Coroutine[None, None, None]) -> None:
-    """SIGTERM ends it as Ctrl-C does, so that the processes it started end too."""
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    await session
 
 
 def _announce(options: Options, results: Results, *, long: bool) -> None:

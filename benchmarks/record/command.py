@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
-from benchmarks.record.session import PASSES, REPEATS, Options
+from benchmarks.interruptible import run_interruptible
+from benchmarks.record.session import ATTEMPTS, PASSES, REPEATS, Options
 from benchmarks.record.session import record as run_record
 from benchmarks.record.sheet import write_sheet
 from models.zoo import ZOO
@@ -31,6 +32,9 @@ def record(
     passes: Annotated[int, typer.Option(help="Windows of each configuration.")] = PASSES,
     refine: Annotated[bool, typer.Option(help="Measure the better ones again and longer.")] = True,
     repeats: Annotated[int, typer.Option(help="Windows that tell the noise, for 20 best and 20 others.")] = REPEATS,
+    attempts: Annotated[
+        int, typer.Option(help="Windows of one measurement at most, where others disturb them; the quietest counts.")
+    ] = ATTEMPTS,
     out: Annotated[Path, typer.Option(help="Folder of the landscape.")] = LANDSCAPES,
     name: Annotated[str | None, typer.Option(help="Stem of the files; by default MODEL-LOAD.")] = None,
     models_dir: Annotated[Path | None, typer.Option(help="Folder of exported models; by default a new one.")] = None,
@@ -53,7 +57,7 @@ def record(
         and passes > 0
     ):
         raise typer.BadParameter(
-            "--load, --rate, --cv, --seconds and --passes are above 0; --configs and --repeats at least 0"
+            "--load, --rate, --cv, --seconds, --passes and --attempts are above 0; --configs and --repeats at least 0"
         )
     with tempfile.TemporaryDirectory(prefix="regulus-record-", ignore_cleanup_errors=True) as scratch:
         options = Options(
@@ -66,17 +70,18 @@ def record(
             passes=passes,
             refine=refine,
             repeats=repeats,
+            attempts=attempts,
             out=out,
             name=name,
             models_dir=models_dir or Path(scratch) / "models",
             seed=seed,
         )
         try:
-            path = uvloop.run(run_record(options, Path(scratch)))
+            path = run_interruptible(run_record(options, Path(scratch)))
         except (ChildFailedError, RegulusError) as error:
             print(error, file=sys.stderr)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
+        except asyncio.CancelledError:
             print("\nCut short; the same command goes on from here.", file=sys.stderr)
             raise typer.Exit(130) from None
     print(f"{path}\n{write_sheet(path)}")

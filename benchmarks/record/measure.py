@@ -31,6 +31,8 @@ from service.telemetry.scraper import Scraper
 
 #: Seconds of load before those that count.
 LEAD_SECONDS = 0.1
+#: Windows of one measurement at most, where others disturb them.
+ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class Meter:
     seed: int
     quiet_share: float = 0.12
     patience_seconds: float = 60.0
-    attempts: int = 4
+    attempts: int = ATTEMPTS
 
     async def measure(self, config: ServingConfig, seconds: float, kind: Kind, look: int) -> Measurement:
         """Put ``config`` in force and measure a window.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from benchmarks.record.capacity import capacity
 from benchmarks.record.estimate import estimate
 from benchmarks.record.journal import Journal
 from benchmarks.record.lattice import recording_space
-from benchmarks.record.measure import LEAD_SECONDS, Meter, own_pids
+from benchmarks.record.measure import ATTEMPTS, LEAD_SECONDS, Meter, own_pids
 from benchmarks.record.noise import spread_of
 from benchmarks.record.plan import PASSES, REPEATS, Visit, next_stage
 from benchmarks.record.quiet import CpuMeter
@@ -56,6 +57,7 @@ class Options:
         passes: Windows of each configuration in the first stage.
         refine: Whether the better ones are measured again.
         repeats: Windows of each configuration that is repeated to tell the noise.
+        attempts: Windows of one measurement at most, where others disturb them.
         out: Folder of the landscape and of its journal.
         name: Stem of the files; by default ``MODEL-LOAD``.
         models_dir: Folder of exported models; what is missing is exported there.
@@ -71,6 +73,7 @@ class Options:
     passes: int
     refine: bool
     repeats: int
+    attempts: int
     out: Path
     name: str | None
     models_dir: Path
@@ -99,20 +102,21 @@ async def record(options: Options, scratch: Path, clock: Clock | None = None) ->
         InvalidValueError: The journal of an earlier run is of another recording.
     """
     path = options.out / f"{options.stem}.parquet"
-    journal = Journal(options.out / f"{options.stem}.partial.jsonl")
-    described = machine()
-    space = recording_space(int(described["cpus"]))
-    await export(options.model, options.models_dir, scratch)
-    async with embedded(options.model, options.models_dir, scratch) as node:
-        if journal.header is None:
-            journal.begin(await _header(options, node, space, described))
-        elif journal.header["model"] != options.model:
-            raise InvalidValueError("name", f"{options.stem} was begun with another model; name this one with --name")
-        sheet = journal.header or {}
-        await _measure_all(options, node, space, Workload.from_dict(sheet["workload"]), journal, clock or SystemClock())
-    found = findings(space, journal.measurements, options.seed)
-    save(Landscape(options.stem, sheet | found, tuple(journal.measurements)), path)
-    journal.remove()
+    with contextlib.closing(Journal(options.out / f"{options.stem}.partial.jsonl")) as journal:
+        described = machine()
+        space = recording_space(int(described["cpus"]))
+        await export(options.model, options.models_dir, scratch)
+        async with embedded(options.model, options.models_dir, scratch) as node:
+            if journal.header is None:
+                journal.begin(await _header(options, node, space, described))
+            elif journal.header["model"] != options.model:
+                raise InvalidValueError("name", f"{options.stem} was begun with another model; name this with --name")
+            sheet = journal.header or {}
+            workload = Workload.from_dict(sheet["workload"])
+            await _measure_all(options, node, space, workload, journal, clock or SystemClock())
+        found = findings(space, journal.measurements, options.seed)
+        save(Landscape(options.stem, sheet | found, tuple(journal.measurements)), path)
+        journal.remove()
     return path
 
 
@@ -161,6 +165,7 @@ async def _measure_all(
             cpu=CpuMeter(own_pids(node), int(space.cpus)),
             clock=clock,
             seed=options.seed,
+            attempts=options.attempts,
         )
         # What exists by now is no garbage; the collector need not walk it while latencies are measured.
         gc.collect()
@@ -201,4 +206,4 @@ def _several(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
     return [several for several in found.values() if len(several) > 1]
 
 
-__all__ = ["PASSES", "PERCENTILE", "REPEATS", "Options", "record"]
+__all__ = ["ATTEMPTS", "PASSES", "PERCENTILE", "REPEATS", "Options", "record"]

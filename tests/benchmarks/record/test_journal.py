@@ -17,9 +17,11 @@ def test_what_was_written_is_read_back_equal(tmp_path: Path) -> None:
     journal = Journal(path)
     journal.begin({"model": "m"})
     journal.add(ROW)
+    journal.close()
     again = Journal(path)
     assert again.header == {"model": "m"}
     assert again.measurements == [ROW]
+    again.close()
 
 
 def test_a_line_that_was_cut_in_the_middle_is_dropped_and_the_next_is_whole(tmp_path: Path) -> None:
@@ -27,10 +29,14 @@ def test_a_line_that_was_cut_in_the_middle_is_dropped_and_the_next_is_whole(tmp_
     journal = Journal(path)
     journal.begin({"model": "m"})
     journal.add(ROW)
+    journal.close()
     path.write_text(path.read_text() + '{"config": {"ena')
     again = Journal(path)
     again.add(ROW)
-    assert Journal(path).measurements == [ROW, ROW]
+    again.close()
+    whole = Journal(path)
+    assert whole.measurements == [ROW, ROW]
+    whole.close()
 
 
 def test_a_file_that_is_none_is_not_overwritten(tmp_path: Path) -> None:
@@ -39,3 +45,12 @@ def test_a_file_that_is_none_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match="is no recording"):
         Journal(path)
     assert path.read_text() == "something else\n"
+
+
+def test_two_recordings_do_not_write_to_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "one.jsonl"
+    first = Journal(path)
+    with pytest.raises(InvalidValueError, match="another recording"):
+        Journal(path)
+    first.close()
+    Journal(path).close()
