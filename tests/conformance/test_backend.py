@@ -1,4 +1,5 @@
-"""What every Backend does, whatever is behind it: a simulated agent, or the embedded model server as a real process.
+"""What every Backend does, whatever is behind it: a simulated agent, the embedded model server, or server processes
+behind Envoy, both as real processes.
 
 A backend joins by one more entry in the ``backend`` fixture.
 """
@@ -17,6 +18,7 @@ from service.domain.clock import SystemClock
 from service.domain.errors import InfeasibleConfigError, StaleGenerationError
 from service.domain.serving_config import ServingConfig
 from service.learning.space import KNOB_NAMES
+from tests.node.running_node import node_program
 from tests.support.agents import SimulatedNode, serving
 from tests.support.modelserver import RunningServer, model_server
 
@@ -29,12 +31,25 @@ def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
         yield server
 
 
-@pytest.fixture(params=["simulated", "embedded"])
+@pytest.fixture(scope="module")
+def node_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    # Each version has its own batching parameters, so that most changes need no new process.
+    folder = tmp_path_factory.mktemp("node")
+    pool = folder / "pool.txt"
+    pool.write_text("num_batch_threads { value: 2 }")
+    flags = ("--enable_batching", f"--batching_parameters_file={pool}", "--enable_per_model_batching_parameters")
+    with node_program(folder, *flags) as agent:
+        yield agent
+
+
+@pytest.fixture(params=["simulated", "embedded", "node"])
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     async with httpx.AsyncClient(trust_env=False) as client:
         if request.param == "simulated":
             async with serving(SimulatedNode(SystemClock(), lambda config, rate: 0.01)) as url:
                 yield AgentBackend(url, client)
+        elif request.param == "node":
+            yield AgentBackend(request.getfixturevalue("node_agent"), client)
         else:
             server: RunningServer = request.getfixturevalue("embedded_server")
             yield AgentBackend(f"http://127.0.0.1:{server.agent_port}", client)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from service.loadgen.payloads import RequestSpec
 from service.loadgen.prepare import prepared
 from service.loadgen.target import parse_target
 from service.loadgen.transport import OK
-from service.node.processes import alive, marked, tail
+from service.node.processes import kill, marked, tail
 from service.node.state import ProcessRecord
 from tests.support.eventually import eventually
-from tests.support.processes import free_port
+from tests.support.processes import free_port, http_ok, running
 
 MODEL = "half_plus_two"
 
@@ -139,13 +139,8 @@ async def running_node(folder: Path, *flags: str, options: tuple[str, ...] = ())
         flags: Further flags of the server.
         options: Further options of the agent.
     """
-    base_path = folder / "models" / MODEL
-    if not base_path.exists():
-        export_model(MODEL, base_path.parent)
     ports = free_port(), free_port(), free_port()
-    own = [f"--server-binary={server_binary(folder)}", f"--state-dir={folder / 'node'}", f"--agent-port={ports[2]}"]
-    server = [f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--model_name={MODEL}"]
-    arguments = (*own, *options, "--", *server, f"--model_base_path={base_path}", *flags)
+    arguments = _arguments(folder, ports, flags, options)
     async with httpx.AsyncClient(trust_env=False) as client:
         node = RunningNode(folder, *ports, client, arguments)
         try:
@@ -156,8 +151,32 @@ async def running_node(folder: Path, *flags: str, options: tuple[str, ...] = ())
                 node.process.kill()
                 await node.process.wait()
             for process in node.processes():
-                if alive(process):
-                    os.kill(process.pid, signal.SIGKILL)
+                kill(process)
+
+
+@contextlib.contextmanager
+def node_program(folder: Path, *flags: str) -> Iterator[str]:
+    """A node until the block ends, for tests that are no coroutines; yields the root of its agent API."""
+    ports = free_port(), free_port(), free_port()
+    agent = f"http://127.0.0.1:{ports[2]}"
+    arguments = ["node", *_arguments(folder, ports, flags, ())]
+    try:
+        with running(arguments, ready=lambda: http_ok(f"{agent}/agent/v1/health"), log=folder / "agent.log"):
+            yield agent
+    finally:
+        for process in marked(folder / "node"):
+            kill(process)
+
+
+def _arguments(
+    folder: Path, ports: tuple[int, int, int], flags: tuple[str, ...], options: tuple[str, ...]
+) -> tuple[str, ...]:
+    base_path = folder / "models" / MODEL
+    if not base_path.exists():
+        export_model(MODEL, base_path.parent)
+    own = [f"--server-binary={server_binary(folder)}", f"--state-dir={folder / 'node'}", f"--agent-port={ports[2]}"]
+    server = [f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--model_name={MODEL}"]
+    return (*own, *options, "--", *server, f"--model_base_path={base_path}", *flags)
 
 
 @dataclass
