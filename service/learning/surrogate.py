@@ -44,9 +44,9 @@ from service.learning.prior import ModelPrior, Prior, RulePrior
 Array = NDArray[np.float64]
 
 #: Trials in one posterior at most; a suggestion's time grows with its square.
-MAX_ROWS = 80
+MAX_ROWS = 60
 #: Trials of the present load among them that are kept for being good; the rest are the newest.
-KEPT_BEST = 24
+KEPT_BEST = 20
 #: Windows under the same load after which a window weighs half.
 HALF_LIFE = 24.0
 #: A window never weighs less than this: its error counts five times at most. What was terrible stays known as such.
