@@ -128,12 +128,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, alertmanager_port: int)
         # Counted from before the switch, or Prometheus would not see it.
         wait_until(lambda: bool(_series(api, "count_over_time(regulus_rollbacks_total[1m]) > 2")), what="it is scraped")
         knobs = {"enable_batching": True, "max_batch_size": 8, "batch_timeout_micros": 500, "num_batch_threads": 2}
-        answer = http.put(
-            f"http://127.0.0.1:{control}/v1/models/{MODEL}/config",
-            json=knobs,
-            headers={"Authorization": f"Bearer {TOKEN}"},
-            timeout=60,
-        )
+        place, token = f"http://127.0.0.1:{control}/v1/models/{MODEL}/config", {"Authorization": f"Bearer {TOKEN}"}
+        present = http.get(place, headers=token).json()["config"]
+        answer = http.put(place, json={**present, **knobs}, headers=token, timeout=60)
         assert answer.status_code == 200, answer.text
         yield api
 

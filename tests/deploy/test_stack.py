@@ -63,6 +63,11 @@ class Stack:
             **options,
         )
 
+    def change(self, knobs: dict[str, Any]) -> httpx.Response:
+        """Put another configuration in force that differs in these knobs."""
+        present = self.api("GET", f"/v1/models/{MODEL}/config").json()["config"]
+        return self.api("PUT", f"/v1/models/{MODEL}/config", json={**present, **knobs})
+
     def prometheus(self, expr: str) -> list[dict[str, Any]]:
         """What an expression returns now."""
         answer = httpx.get(
@@ -173,7 +178,7 @@ def test_changes_under_load_lose_no_request_and_show_in_prometheus(stack: Stack,
         {"enable_batching": True, "max_batch_size": 16, "batch_timeout_micros": 500, "num_batch_threads": 1},
     ]
     for change in changes:
-        answer = stack.api("PUT", f"/v1/models/{MODEL}/config", json=change)
+        answer = stack.change(change)
         assert answer.status_code == 200, answer.text
     for entry, process in loads.items():
         assert process.wait(timeout=180) == 0, entry
@@ -221,7 +226,7 @@ def test_the_model_server_dies_and_comes_back_and_the_control_service_finds_it(s
         return bool(now["agent_reachable"]) and now["config"] is not None
 
     wait_until(found, what="the control service has found it", timeout=120)
-    answer = stack.api("PUT", f"/v1/models/{MODEL}/config", json={"enable_batching": True, "max_batch_size": 4})
+    answer = stack.change({"enable_batching": True, "max_batch_size": 4, "allowed_batch_sizes": []})
     assert answer.status_code == 200, answer.text
 
 

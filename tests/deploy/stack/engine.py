@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -77,6 +78,7 @@ def engine() -> Iterator[Engine]:
     if shutil.which("docker") is None:
         raise NoEngineError("docker is not installed (Debian: apt-get install docker.io iptables)")
     environment = dict(os.environ)
+    environment.setdefault("DOCKER_BUILDKIT", "1" if _builds_stages_apart(environment) else "0")
     compose = _compose(environment)
     if _answers(environment):
         yield Engine(environment, compose, own=False)
@@ -88,6 +90,14 @@ def engine() -> Iterator[Engine]:
         raise NoEngineError(f"no Docker engine answers, and {', '.join(missing)} is not installed to start one")
     with _dockerd(environment) as own:
         yield Engine(own, compose, own=True)
+
+
+def _builds_stages_apart(environment: Mapping[str, str]) -> bool:
+    """Whether the client has BuildKit: built in until 22, then a plugin. Without it, no stage is left out."""
+    asked = subprocess.run(["docker", "buildx", "version"], capture_output=True, env=environment)
+    version = subprocess.run(["docker", "--version"], capture_output=True, text=True, env=environment).stdout
+    found = re.search(r"version (\d+)\.", version)
+    return asked.returncode == 0 or (found is not None and int(found[1]) < 23)
 
 
 def _compose(environment: Mapping[str, str]) -> list[str]:
