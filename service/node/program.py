@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Coroutine, Generator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,28 +95,25 @@ async def serve(options: Options) -> None:
     binary, envoy = find_server(options.server_binary), find_envoy(options.envoy)
     kind = server_version(binary)
     folder = NodeFolder(options.state_dir)
-    folder.take()
-    listener = _bound(options.agent_host, options.agent_port)
-    stop = _stop_signal()
-    limits_of_connections = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=2.0)
-    try:
-        async with httpx.AsyncClient(trust_env=False, limits=limits_of_connections) as client:
-            node = _node(options, arguments, folder, client, binary=binary, envoy=envoy, cpus=cpus)
-            await _unless_stopped(node.start(), stop)
-            agent = Agent(
-                node,
-                model=arguments.model,
-                server=kind,
-                cpus=cpus,
-                memory_bytes=limits.memory_limit(limits.read_cgroup),
-            )
-            try:
-                await _answer(options, arguments, node, agent, listener, stop)
-            finally:
-                await node.stop(options.settings.drain_seconds)
-    finally:
-        listener.close()
-        folder.leave()
+    connections = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=2.0)
+    async with AsyncExitStack() as held:
+        folder.take()
+        held.callback(folder.leave)
+        listener = _bound(options.agent_host, options.agent_port)
+        held.callback(listener.close)
+        client = await held.enter_async_context(httpx.AsyncClient(trust_env=False, limits=connections))
+        stop = _stop_signal()
+        node = _node(options, arguments, folder, client, binary=binary, envoy=envoy, cpus=cpus)
+        await _unless_stopped(node.start(), stop)
+        held.push_async_callback(node.stop, options.settings.drain_seconds)
+        agent = Agent(
+            node,
+            model=arguments.model,
+            server=kind,
+            cpus=cpus,
+            memory_bytes=limits.memory_limit(limits.read_cgroup),
+        )
+        await _answer(options, arguments, node, agent, listener, stop)
 
 
 async def down(state_dir: Path) -> int:
