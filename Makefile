@@ -46,7 +46,7 @@ bench-quick: $(STAMP) ## The same with few policies and seeds, into out/bench (a
 
 test-stack: $(STAMP) ## Bring the container stack up for real, test it, take it down (minutes, gigabytes)
 	@echo "==> Running the container stack"
-	@REGULUS_TEST_STACK=1 $(BIN)/python -m pytest tests/deploy $(PYTEST_ARGS)
+	@STACK_TESTS=1 $(BIN)/python -m pytest tests/deploy $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, types and architecture
 	@echo "==> ruff: style and common mistakes"

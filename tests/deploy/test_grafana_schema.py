@@ -38,7 +38,7 @@ type Plain<T> = T extends string ? `${T}` : T extends number | boolean | null | 
 pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(
-        os.environ.get("REGULUS_TEST_STACK") != "1", reason="downloads Grafana's types from npm: make test-stack"
+        os.environ.get("STACK_TESTS") != "1", reason="downloads Grafana's types from npm: make test-stack"
     ),
     pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed"),
 ]

@@ -37,7 +37,7 @@ KILL = (
 pytestmark = [
     pytest.mark.timeout(3600),
     pytest.mark.skipif(
-        os.environ.get("REGULUS_TEST_STACK") != "1", reason="takes minutes and gigabytes: make test-stack"
+        os.environ.get("STACK_TESTS") != "1", reason="takes minutes and gigabytes: make test-stack"
     ),
 ]
 
@@ -130,8 +130,8 @@ def stack() -> Iterator[Stack]:
                 token = compose("exec", "-T", "control", "cat", "/run/regulus/token").strip()
                 yield Stack(docker, compose, ports, token, services)
             finally:
-                if os.environ.get("REGULUS_TEST_STACK_LOGS"):
-                    Path(os.environ["REGULUS_TEST_STACK_LOGS"]).write_text(compose("logs", "--no-color"))
+                if os.environ.get("STACK_TESTS_LOG"):
+                    Path(os.environ["STACK_TESTS_LOG"]).write_text(compose("logs", "--no-color"))
                 compose("down", "--volumes", "--timeout", "60")
             left = docker.docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={project}")
             left += docker.docker("volume", "ls", "--quiet", "--filter", f"name={project}")

@@ -22,6 +22,7 @@ DOCKERFILES = HERE / "images"
 OVERRIDE = HERE / "override.yml"
 
 PYTHON = "python:3.11-slim-bookworm"
+PYTHON_STAND_IN = "regulus-test/python"
 SERVING_STAND_IN = "regulus-test/serving"
 
 #: What the machine needs beyond Debian's own certificates to reach a package index.
@@ -35,12 +36,13 @@ def compose_files(docker: Engine) -> list[Path]:
         NoEngineError: No image can be pulled, and no stand-ins can be made.
     """
     files = [ROOT / "docker-compose.yml"]
-    made_before = docker.has_image(PYTHON) and docker.has_image(SERVING_STAND_IN)
+    made_before = docker.has_image(PYTHON_STAND_IN) and docker.has_image(SERVING_STAND_IN)
     pulled = not made_before and _pull(docker, PYTHON)
     if not pulled:
         _stand_ins(docker)
         files.append(OVERRIDE)
-    arguments = [] if pulled else ["--build-arg", f"SERVING_IMAGE={SERVING_STAND_IN}"]
+    stand_ins = (f"PYTHON_IMAGE={PYTHON_STAND_IN}", f"SERVING_IMAGE={SERVING_STAND_IN}")
+    arguments = [] if pulled else [part for one in stand_ins for part in ("--build-arg", one)]
     for target in ("control", "embedded", "node"):
         docker.docker("build", *arguments, "--target", target, "--tag", f"regulus/{target}:0.1.0", ROOT, timeout=1800)
     if not pulled:
@@ -60,7 +62,7 @@ def _pull(docker: Engine, name: str) -> bool:
 def _stand_ins(docker: Engine) -> None:
     if not docker.has_image("regulus-test/debian"):
         _debian(docker)
-    _build(docker, "python", PYTHON, certificates=True)
+    _build(docker, "python", PYTHON_STAND_IN, certificates=True)
     _build(docker, "prometheus", "regulus-test/prometheus")
     _build(docker, "alertmanager", "regulus-test/alertmanager")
     _build(docker, "serving", SERVING_STAND_IN)

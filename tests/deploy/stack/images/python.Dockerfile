@@ -1,4 +1,4 @@
-# Stands in for python:3.11-slim-bookworm: Debian's own Python 3.11, under the same name.
+# Stands in for python:3.11-slim-bookworm: Debian's own Python 3.11, at the same place.
 FROM regulus-test/debian
 COPY certificates /usr/local/share/ca-certificates
 RUN update-ca-certificates
