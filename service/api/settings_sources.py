@@ -29,7 +29,9 @@ ENV_DELIMITER = "__"
 DEFAULT_FILE = Path("regulus.toml")
 
 #: Variables of the same prefix that the command line reads.
-CLIENT_VARIABLES = frozenset({"REGULUS_URL", "REGULUS_TOKEN", "REGULUS_TOKEN_FILE", "REGULUS_CONFIG"})
+CLIENT_VARIABLES = frozenset(
+    {"REGULUS_URL", "REGULUS_TOKEN", "REGULUS_TOKEN_FILE", "REGULUS_CONFIG", "REGULUS_TFS_BINARY", "REGULUS_ENVOY"}
+)
 
 #: What Kubernetes puts into every container beside a Service named "regulus"; not meant for us.
 _SERVICE_LINK = re.compile(r"REGULUS_(SERVICE_(HOST|PORT)|PORT)(_.*)?")

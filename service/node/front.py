@@ -38,7 +38,7 @@ MOVE_SECONDS = 15.0
 POLL_SECONDS = 0.02
 #: Worker threads learn of a change a little later than the one that answers us: only after so long without a request
 #: has an endpoint none, seconds.
-QUIET_SECONDS = 0.25
+QUIET_SECONDS = 1.0
 
 _ADMIN_SECONDS = 5.0
 #: Clients are asked to leave for so long before the listeners close.
