@@ -36,9 +36,7 @@ KILL = (
 
 pytestmark = [
     pytest.mark.timeout(3600),
-    pytest.mark.skipif(
-        os.environ.get("STACK_TESTS") != "1", reason="takes minutes and gigabytes: make test-stack"
-    ),
+    pytest.mark.skipif(os.environ.get("STACK_TESTS") != "1", reason="takes minutes and gigabytes: make test-stack"),
 ]
 
 
