@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,12 +147,15 @@ def _with_progress(options: Options, console: Console) -> Outcome:
         progress.start()  # Not before the options are known to be right.
         progress.update(bar, completed=done, total=total)
 
+    # Told to end in another way, it ends its workers all the same.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run_benchmark(options, tell)
     except KeyboardInterrupt:
         console.print("interrupted; what is done is kept, the same command goes on from here")
         raise typer.Exit(INTERRUPTED) from None
     finally:
+        signal.signal(signal.SIGTERM, before)
         if progress.live.is_started:
             progress.stop()
 

@@ -129,14 +129,18 @@ def test_a_worker_computes_on_one_thread(tmp_path: Path, monkeypatch: pytest.Mon
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
-def test_an_interrupt_keeps_what_is_done_and_leaves_no_worker(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["Ctrl-C", "SIGTERM"])
+def test_an_interrupt_keeps_what_is_done_and_leaves_no_worker(by: str, folder: Path, tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
     command = [sys.executable, "-m", "service.cli.main", "bench", "run", "--landscapes", str(folder), "--no-costs"]
     command += ["--policies", "random", "--seeds", "4000", "--windows", "100", "--workers", "2"]
     command += ["--pieces", str(tmp_path / "pieces"), "--out", str(tmp_path / "out.parquet")]
     with subprocess.Popen(command, cwd=root, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
         wait_until(lambda: any(tmp_path.glob("pieces/*.parquet")), what="a piece is done")
-        os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to the workers too.
+        if by == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to the workers too.
+        else:
+            process.terminate()
         assert process.stderr is not None
         said = process.stderr.read()  # Ends when no process of the group holds it open.
     assert process.returncode == 130
