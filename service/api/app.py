@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (models.router, configurations.router, history.router, service_routes.router):
         app.include_router(router)
     # FastAPI's documented way to replace the document is to replace the method.
-    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 
 

@@ -102,7 +102,7 @@ class Search(ABC):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
 
-    def tell(self, visit: Visit, score: float) -> None:  # noqa: B027
+    def tell(self, visit: Visit, score: float) -> None:  # noqa: B027 — many searches learn from `known` alone
         """Learn from a window; also from one that was not asked for."""
 
     @abstractmethod

@@ -87,7 +87,7 @@ class RestApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            raise NotImplementedError(f"only HTTP is served here, not {scope['type']}")
+            raise RuntimeError(f"only HTTP is served here, not {scope['type']}")
         method: str = scope["method"]
         path: str = scope["raw_path"].decode("latin-1")
         try:
