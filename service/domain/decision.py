@@ -76,6 +76,53 @@ class Reason(StrEnum):
     INFEASIBLE = "infeasible"
     CONFIG_CHANGED_OUTSIDE = "config_changed_outside"
     RECONCILED = "reconciled"
+    STORE_UNAVAILABLE = "store_unavailable"
+    INTERNAL_ERROR = "internal_error"
+    LEASE_HELD = "lease_held"
+    MAINTENANCE = "maintenance"
+    KILL_SWITCH = "kill_switch"
+    LEARNING_PERIOD = "learning_period"
+    UNSAFE = "unsafe"
+    FROZEN = "frozen"
+
+    @property
+    def meaning(self) -> str:
+        """What it stands for, in a sentence without a full stop."""
+        return _MEANINGS[self]
+
+
+_MEANINGS: dict[Reason, str] = {
+    Reason.SLO_VIOLATED: "the objective was violated",
+    Reason.IMPROVEMENT: "a configuration already measured promises clearly less latency",
+    Reason.EXPLORATION: "an unknown configuration was worth a trial",
+    Reason.LOAD_CHANGED: "the load changed, and another configuration suits it better",
+    Reason.INCUMBENT_BEST: "nothing better than the configuration in force is known",
+    Reason.VERIFIED: "the configuration just applied kept what was promised",
+    Reason.WORSE_THAN_BEFORE: "the configuration just applied was clearly worse than the one before",
+    Reason.USER: "a person asked for it, or the owner's bounds did",
+    Reason.MODE_OFF: "the mode is off",
+    Reason.MODE_RECOMMEND: "the mode is recommend, so it was said and not done",
+    Reason.WINDOW_NOT_READY: "the window is too short, too empty or too near the bound to be judged yet",
+    Reason.NO_TRAFFIC: "no requests arrive",
+    Reason.NOT_STATIONARY: "load or latency is moving",
+    Reason.METRICS_MISSING: "the server's metrics cannot be read",
+    Reason.DWELL: "too soon after the last switch, question or first violation",
+    Reason.SWITCH_BUDGET_SPENT: "the hour's switches, or the seconds that switches may cost, are spent",
+    Reason.BUDGET_BURNING: "the error budget burns, so nothing unknown is tried",
+    Reason.AGENT_UNREACHABLE: "the node's agent does not answer",
+    Reason.APPLY_FAILED: "the node could not put it in force, or is still switching",
+    Reason.INFEASIBLE: "the node cannot run it, or bounds and pins leave nothing to choose",
+    Reason.CONFIG_CHANGED_OUTSIDE: "somebody else changed the configuration",
+    Reason.RECONCILED: "the first look at the node since the start",
+    Reason.STORE_UNAVAILABLE: "the history cannot be read or written",
+    Reason.INTERNAL_ERROR: "the loop itself failed",
+    Reason.LEASE_HELD: "another control service steers this node",
+    Reason.MAINTENANCE: "a maintenance window of the owner is open",
+    Reason.KILL_SWITCH: "the kill switch is on",
+    Reason.LEARNING_PERIOD: "the service still learns how the model behaves before it acts on its own",
+    Reason.UNSAFE: "the configuration lies outside the safe region",
+    Reason.FROZEN: "the error budget burned fast, so nothing unknown is tried for a while",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

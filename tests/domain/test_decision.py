@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 
-from service.domain.decision import Intent, Recommendation
+from service.domain.decision import Intent, Reason, Recommendation
 from service.domain.histogram import Interval
 from service.domain.serving_config import ServingConfig
 from service.domain.workload import Workload
@@ -25,3 +25,9 @@ def test_a_recommendation_survives_json() -> None:
 def test_a_recommendation_without_a_prediction_survives_json() -> None:
     bare = Recommendation(config=ServingConfig(), intent=Intent.STAY, explanation="", workload=Workload(0.0))
     assert Recommendation.from_dict(json.loads(json.dumps(bare.to_dict()))) == bare
+
+
+def test_every_reason_says_what_it_means() -> None:
+    meanings = [reason.meaning for reason in Reason]
+    assert all(meanings)
+    assert len(set(meanings)) == len(Reason)
