@@ -128,7 +128,7 @@ class Changes:
                 state.generation, state.config, launched=state.config, added=new, removed=(), previous=state.previous
             ).watching(versions)
         )
-        self._write_endpoints()
+        self._parts.front.show(self._ledger.state)
         for server in new:
             self._parts.watch(server)
 
@@ -206,7 +206,7 @@ class Changes:
     async def _abandon(self, new: Sequence[ServerRecord], versions: Versions) -> None:
         """What was begun has not been; a second cancellation does not leave it half undone."""
         self._ledger.write(self._ledger.state.abandon(new))
-        self._write_endpoints()
+        self._parts.front.show(self._ledger.state)
         await _to_the_end(self._parts.servers.end(new))
         if versions.base_path is not None:
             shutil.rmtree(versions.base_path, ignore_errors=True)
@@ -220,13 +220,6 @@ class Changes:
         except FrontError as error:
             # They are written, and Envoy reads them as soon as it is well; nothing is drained before.
             _log.error("%s", error)
-
-    def _write_endpoints(self) -> None:
-        state = self._ledger.state
-        if state.serving:  # while there is none, requests are held by trying the last again and again
-            self._parts.front.write_endpoints(
-                [server.endpoint for server in state.serving], [server.endpoint for server in state.draining]
-            )
 
     def _begin_drain(self, servers: Sequence[ServerRecord], old_path: str | None) -> None:
         if servers:

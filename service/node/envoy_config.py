@@ -54,6 +54,7 @@ class Front:
         model: Name of the model whose status tells whether a server is well.
         slo_bound_seconds: The objective, for the histogram's buckets; None for none.
         hold_seconds: About how long a request waits while no server is up, before it is answered with UNAVAILABLE.
+        max_held: So many requests wait at most, in all; the next one is answered with UNAVAILABLE at once.
         max_request_bytes: A larger request cannot be sent again when its server turns out to be gone.
     """
 
@@ -64,6 +65,7 @@ class Front:
     model: str
     slo_bound_seconds: float | None = None
     hold_seconds: float = 30.0
+    max_held: int = 20_000
     max_request_bytes: int = 16 << 20
 
 
@@ -298,7 +300,7 @@ def _cluster(front: Front, folder: Path, name: str) -> Json:
     else:
         options["explicit_http_config"] = {"http_protocol_options": {}}
         options["common_http_protocol_options"] = {"idle_timeout": f"{_REST_IDLE_SECONDS}s"}
-    limits = {"max_connections", "max_pending_requests", "max_requests", "max_retries"}
+    limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), _UNLIMITED)
     return {
         "name": name,
         "type": "EDS",
@@ -329,7 +331,7 @@ def _cluster(front: Front, folder: Path, name: str) -> Json:
         ],
         "circuit_breakers": {
             "thresholds": [
-                {"priority": "DEFAULT", **dict.fromkeys(sorted(limits), _UNLIMITED)},
+                {"priority": "DEFAULT", **limits, "max_retries": front.max_held},
             ]
         },
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},

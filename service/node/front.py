@@ -26,9 +26,9 @@ from service.node.envoy_config import (
 from service.node.envoy_stats import Felt, Hosts
 from service.node.errors import ArgumentError, FrontError, StartError
 from service.node.files import NodeFolder, read_json, write_json
-from service.node.ports import free_ports
+from service.node.ports import free_ports, refusing_port
 from service.node.processes import alive, end, ended, spawn, tail
-from service.node.state import ProcessRecord
+from service.node.state import NodeState, ProcessRecord
 
 #: From the start of Envoy until its listeners are open, seconds.
 START_SECONDS = 30.0
@@ -103,6 +103,11 @@ class EnvoyFront:
         self._client = client
         self._workers = workers
         self._process: ProcessRecord | None = None
+        # Where requests go while nobody serves: refused, so provably not begun, so tried again until somebody does.
+        # Not the port of the server that died, which anybody may take; and never nowhere, which Envoy answers at once.
+        self._waiting_room = refusing_port()
+        port = int(self._waiting_room.getsockname()[1])
+        self._waiting = (Endpoint(port, port),)
         self.started_at = 0.0
         """Unix time of Envoy's start; a later one means that its counts began anew."""
 
@@ -179,28 +184,34 @@ class EnvoyFront:
         """Send requests to ``serving`` alone; returns when Envoy does.
 
         Args:
-            serving: May be empty only while nothing serves.
+            serving: While nobody does, requests wait.
             draining: Finish what they have.
             healthy: Whether to wait until those that serve have passed Envoy's health check.
 
         Raises:
             FrontError: Envoy did not take them in time.
         """
-        self.write_endpoints(serving, draining)
+        self._write_endpoints(serving, draining)
+        wanted, healthy = serving or self._waiting, healthy and bool(serving)
         loop = asyncio.get_running_loop()
         give_up = loop.time() + MOVE_SECONDS
         while loop.time() < give_up:
             # An Envoy that is just being started anew reads the files as it starts.
             with contextlib.suppress(FrontError):
-                if envoy_stats.settled(await self.hosts(), serving, draining, healthy=healthy):
+                if envoy_stats.settled(await self.hosts(), wanted, draining, healthy=healthy):
                     return
             await asyncio.sleep(POLL_SECONDS)
         raise FrontError(f"Envoy did not take its new endpoints within {MOVE_SECONDS:g} s")
 
-    def write_endpoints(self, serving: Sequence[Endpoint], draining: Sequence[Endpoint]) -> None:
+    def show(self, state: NodeState) -> None:
+        """Send requests to those that serve, soon; while nobody does they wait."""
+        self._write_endpoints([one.endpoint for one in state.serving], [one.endpoint for one in state.draining])
+
+    def _write_endpoints(self, serving: Sequence[Endpoint], draining: Sequence[Endpoint]) -> None:
         """Write the endpoint files; Envoy reads them when it is told by the kernel, or at its start."""
         for cluster in _CLUSTERS:
-            write_json(endpoint_file(self._folder.envoy, cluster), endpoints(cluster, serving, draining))
+            content = endpoints(cluster, serving or self._waiting, draining)
+            write_json(endpoint_file(self._folder.envoy, cluster), content)
 
     async def idle(self, draining: Sequence[Endpoint], patience_seconds: float) -> int:
         """Wait until endpoints that get nothing new have no request in hand.
@@ -245,6 +256,7 @@ class EnvoyFront:
         if process is not None:
             await end(process, _END_SECONDS)
             self._record.unlink(missing_ok=True)
+        self._waiting_room.close()
 
     async def _quiet(self, count: Callable[[Hosts], int], patience_seconds: float) -> int:
         """Wait until nothing is counted for :data:`QUIET_SECONDS`; returns what is still counted in the end."""

@@ -103,7 +103,7 @@ class Guard:
         _log.error("server process %d of generation %d ended by itself:\n%s", server.pid, server.generation, last_words)
         self._note("server")
         self._ledger.write(state.lost(server))
-        self._show_endpoints()
+        self._front.show(self._ledger.state)
         await self._crashed(state.generation, last_words)
 
     async def _crashed(self, generation: int, last_words: str) -> None:
@@ -142,7 +142,7 @@ class Guard:
             await self._give_up(new)  # a change was made meanwhile
             return
         self._ledger.write(state.joined(new[0]))
-        self._show_endpoints()
+        self._front.show(self._ledger.state)
         self.watch(new[0])
         _log.info("server process %d took the place of the one that ended", new[0].pid)
 
@@ -151,14 +151,6 @@ class Guard:
             self._ledger.write(self._ledger.state.abandon(new))
             with contextlib.suppress(NodeError):
                 await self._servers.end(new)
-
-    def _show_endpoints(self) -> None:
-        """Tell Envoy who serves. While nobody does it keeps the last, and holds requests by trying that again."""
-        state = self._ledger.state
-        if state.serving:
-            self._front.write_endpoints(
-                [server.endpoint for server in state.serving], [server.endpoint for server in state.draining]
-            )
 
     def _crash_log(self, generation: int) -> CrashLog:
         if generation not in self._crashes:

@@ -139,7 +139,7 @@ class Node:
         """
         adopted = await self._front.adopt()
         state = self._ledger.state
-        self._write_endpoints()
+        self._front.show(state)
         self._ledger.write(state)
         if state.serving and not adopted:
             await self._front.start(self._clock.time())
@@ -281,13 +281,6 @@ class Node:
         if text is not None:
             self._totals.saw(server, text)
         self._totals.gone(server)
-
-    def _write_endpoints(self) -> None:
-        state = self._ledger.state
-        if state.serving:
-            self._front.write_endpoints(
-                [server.endpoint for server in state.serving], [server.endpoint for server in state.draining]
-            )
 
     async def _end_orphans(self) -> None:
         state = self._ledger.state

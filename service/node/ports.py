@@ -1,4 +1,4 @@
-"""Ports: free ones for server processes, from below those that the kernel gives to outgoing connections."""
+"""Ports: free ones for server processes, outside the kernel's own range; and one that refuses every connection."""
 
 from __future__ import annotations
 
@@ -27,6 +27,21 @@ def free_ports(count: int, rng: random.Random | None = None) -> list[int]:
         if port not in found and _is_free(port):
             found.append(port)
     raise StartError(f"there are no {count} free ports between {_LOW} and {_HIGH}")
+
+
+def refusing_port() -> socket.socket:
+    """A port on loopback that refuses every connection while the socket is open: bound, but not listening.
+
+    Raises:
+        StartError: There is none.
+    """
+    holder = socket.socket()
+    try:
+        holder.bind(("127.0.0.1", 0))
+    except OSError as error:
+        holder.close()
+        raise StartError(f"there is no free port on loopback: {error.strerror}") from error
+    return holder
 
 
 def _is_free(port: int) -> bool:
