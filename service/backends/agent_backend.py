@@ -5,6 +5,7 @@ answer of the agent    here
 =====================  =================================================
 200                    BackendState
 409                    StaleGenerationError
+423                    LeaseHeldError: another controller writes
 422                    InfeasibleConfigError, naming the knob
 504                    ApplyTimeoutError: the old configuration serves on
 anything else, none    BackendUnavailableError
@@ -14,8 +15,12 @@ anything else, none    BackendUnavailableError
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
+import os
+import secrets
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,11 +32,16 @@ from service.domain.errors import (
     BackendUnavailableError,
     InfeasibleConfigError,
     InvalidValueError,
+    LeaseHeldError,
     StaleGenerationError,
 )
 from service.domain.serving_config import ServingConfig
 
 CONFIG_PATH = "/agent/v1/config"
+LEASE_PATH = "/agent/v1/lease"
+
+#: Carries the name under which a lease is held.
+CONTROLLER_HEADER = "Regulus-Controller"
 
 #: An agent's answer is a few kilobytes; a hostile or broken one must not fill our memory.
 MAX_ANSWER_BYTES = 1 << 20
@@ -42,7 +52,14 @@ GRACE_SECONDS = 5.0
 #: Most characters of a foreign message that are passed on.
 MAX_MESSAGE_CHARS = 500
 
-_KNOWN_KEYS = ("config", "generation", "state", "support", "server")
+_RELEASE_SECONDS = 1.0
+
+_KNOWN_KEYS = ("config", "generation", "state", "support", "server", "lease")
+
+
+def controller_name() -> str:
+    """A name for a process that steers by itself, to hold leases under: tells people where to look, and is unique."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"[-128:]
 
 
 class AgentBackend:
@@ -54,6 +71,8 @@ class AgentBackend:
         read_timeout_seconds: For a question, from the first byte sent to the last received.
         apply_timeout_seconds: For a change. The agent is told to give up after this long; it is waited for a little
             longer, so that it can say so.
+        controller: The name under which this process holds leases, see :func:`controller_name`; None for somebody who
+            changes things by hand.
     """
 
     def __init__(
@@ -63,8 +82,12 @@ class AgentBackend:
         *,
         read_timeout_seconds: float = 5.0,
         apply_timeout_seconds: float = 60.0,
+        controller: str | None = None,
     ) -> None:
         self._url = url.rstrip("/") + CONFIG_PATH
+        self._lease_url = url.rstrip("/") + LEASE_PATH
+        self._headers = {CONTROLLER_HEADER: controller} if controller is not None else {}
+        self._writes = False
         self._client = client
         self._read_timeout = read_timeout_seconds
         self._apply_timeout = apply_timeout_seconds
@@ -84,15 +107,23 @@ class AgentBackend:
         """Put ``config`` in force; see :meth:`service.backends.protocol.Backend.apply`.
 
         Raises:
+            LeaseHeldError: Another controller writes to this node.
             StaleGenerationError: ``generation`` is not newer than the one in force.
             InfeasibleConfigError: The node cannot run it; names the knob.
             ApplyTimeoutError: Not ready in time; the old configuration has kept serving.
             BackendUnavailableError: No (readable) answer; the outcome is unknown.
         """
+        self._writes = True
         order = {"generation": generation, "config": config.to_dict(), "timeout_seconds": self._apply_timeout}
         status, body = await self._call("PUT", order, self._apply_timeout + GRACE_SECONDS)
         if status == httpx.codes.OK:
             return self._state(body)
+        if status == httpx.codes.LOCKED:
+            raise LeaseHeldError(
+                str(body.get("holder", "another controller"))[:MAX_MESSAGE_CHARS],
+                _moment(body.get("since")),
+                _moment(body.get("expires")),
+            )
         if status == httpx.codes.CONFLICT:
             current = body.get("current_generation")
             raise StaleGenerationError(generation, current if _is_int(current) else None)
@@ -103,7 +134,11 @@ class AgentBackend:
         raise self._refused("PUT", status, body)
 
     async def close(self) -> None:
-        """Nothing is held here: the connections are the caller's."""
+        """Give the lease back, if this may hold it, so that a successor need not wait until it has run out."""
+        if self._writes and self._headers:
+            self._writes = False
+            with contextlib.suppress(httpx.HTTPError, RuntimeError):  # the latter where the client is closed already
+                await self._client.delete(self._lease_url, headers=self._headers, timeout=_RELEASE_SECONDS)
 
     async def _call(
         self, method: str, order: Mapping[str, Any] | None, timeout_seconds: float
@@ -120,7 +155,9 @@ class AgentBackend:
     async def _exchange(
         self, method: str, order: Mapping[str, Any] | None, timeout_seconds: float
     ) -> tuple[int, dict[str, Any]]:
-        async with self._client.stream(method, self._url, json=order, timeout=timeout_seconds) as answer:
+        async with self._client.stream(
+            method, self._url, json=order, headers=self._headers, timeout=timeout_seconds
+        ) as answer:
             content = bytearray()
             async for chunk in answer.aiter_bytes():
                 content += chunk
@@ -141,7 +178,7 @@ class AgentBackend:
             generation = body["generation"]
             if not _is_int(generation) or generation < 0:
                 raise ValueError(f"generation must be a whole number ≥ 0, not {generation!r}")
-            server = body.get("server", {})
+            server, lease = body.get("server", {}), body.get("lease")
             return BackendState(
                 config=ServingConfig.from_dict(body["config"]),
                 generation=generation,
@@ -149,6 +186,7 @@ class AgentBackend:
                 support=_support(body["support"]),
                 server_kind=str(server.get("kind", "unknown"))[:MAX_MESSAGE_CHARS],
                 server_version=str(server.get("version", "unknown"))[:MAX_MESSAGE_CHARS],
+                lease_holder=str(lease["holder"])[:MAX_MESSAGE_CHARS] if lease else None,
                 details={key: value for key, value in body.items() if key not in _KNOWN_KEYS},
             )
         except KeyError as error:
@@ -189,6 +227,10 @@ def _infeasible(body: Mapping[str, Any]) -> InfeasibleConfigError:
         field = str(errors[0].get("field", "config")).removeprefix("config.")
         return InfeasibleConfigError(field[:MAX_MESSAGE_CHARS], str(errors[0].get("message", ""))[:MAX_MESSAGE_CHARS])
     return InfeasibleConfigError("config", _detail(body) or "the node cannot run it")
+
+
+def _moment(raw: object) -> float | None:
+    return float(raw) if isinstance(raw, (int, float)) and not isinstance(raw, bool) and math.isfinite(raw) else None
 
 
 def _detail(body: Mapping[str, Any]) -> str:

@@ -42,6 +42,7 @@ class BackendState:
         support: What the node can do.
         server_kind: Which server it runs, such as ``regulus-embedded`` or ``tensorflow_model_server``.
         server_version: That server's version.
+        lease_holder: The controller that writes; None while anybody may.
         details: Anything else the agent says, JSON-ready.
     """
 
@@ -51,6 +52,7 @@ class BackendState:
     support: Support
     server_kind: str = "unknown"
     server_version: str = "unknown"
+    lease_holder: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -72,6 +74,7 @@ class Backend(Protocol):
         Idempotent: the same configuration under the generation already in force is answered at once.
 
         Raises:
+            LeaseHeldError: Another controller writes to this node.
             StaleGenerationError: ``generation`` is not newer than the one in force.
             InfeasibleConfigError: The node cannot run it; names the knob.
             ApplyTimeoutError: Not ready in time; the old configuration has kept serving.
@@ -80,5 +83,5 @@ class Backend(Protocol):
         ...
 
     async def close(self) -> None:
-        """Release connections. Idempotent."""
+        """Release the lease and connections. Idempotent."""
         ...

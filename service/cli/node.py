@@ -94,6 +94,7 @@ def node(
     import logging
     import sys
 
+    from service.agent.errors import ListenError
     from service.node import program
     from service.node.errors import ArgumentError, NodeError
     from service.node.node import NodeSettings
@@ -127,6 +128,6 @@ def node(
     except ArgumentError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    except NodeError as error:
+    except (NodeError, ListenError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

@@ -6,6 +6,7 @@ RegulusError
 ├── BackendError
 │   ├── BackendUnavailableError           no answer from the agent
 │   ├── StaleGenerationError              somebody else wrote a newer configuration
+│   ├── LeaseHeldError                    another controller holds the node's lease
 │   └── ApplyTimeoutError (TimeoutError)  not AVAILABLE in time; the old configuration serves on
 ├── TelemetryError                        metrics could not be fetched or read
 ├── StoreError                            history could not be read or written
@@ -55,6 +56,22 @@ class StaleGenerationError(BackendError):
         super().__init__(f"generation {requested} is stale: the agent is at {current}")
         self.requested = requested
         self.current = current
+
+
+class LeaseHeldError(BackendError):
+    """Another controller holds the lease of this node; nothing has changed.
+
+    Args:
+        holder: Its name.
+        since: When it began to hold it, Unix time; None where that is not told.
+        expires: When the lease runs out unless it is renewed, Unix time; None where that is not told.
+    """
+
+    def __init__(self, holder: str, since: float | None = None, expires: float | None = None) -> None:
+        super().__init__(f"{holder} holds the lease of this node")
+        self.holder = holder
+        self.since = since
+        self.expires = expires
 
 
 class ApplyTimeoutError(BackendError, TimeoutError):

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
-import os
-import signal
 import time
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
-from service.modelserver.agent import Agent
+from service import __version__
+from service.agent.api import Agent
+from service.agent.lease import LeaseBook
+from service.agent.lifetime import stop_signal, unless_stopped
+from service.agent.listener import HttpListener
+from service.agent.machine import node_cpus, node_memory_limit
+from service.domain.clock import SystemClock
 from service.modelserver.batching_parameters import BatchingParameters, batching_parameters, initial_config
 from service.modelserver.config_files import session_config, tls_config
 from service.modelserver.flags import ServerFlags, notes
 from service.modelserver.grpc_server import GrpcServer
-from service.modelserver.http_listener import HttpListener
 from service.modelserver.manager import ModelManager
 from service.modelserver.metrics import ServerMetrics
 from service.modelserver.model_config import model_configs
-from service.modelserver.node_limits import node_cpus, node_memory_bytes
 from service.modelserver.rest import RestApp
 from service.modelserver.servable import RuntimeOptions
+from service.modelserver.steered import SERVER_KIND, SteeredServer
 from service.modelserver.tflite import TfliteOptions
 from service.modelserver.versions import State
 
@@ -39,15 +39,16 @@ async def serve(flags: ServerFlags) -> None:
     Ports open when all initial models are available, and not before. A second signal ends the process at once.
 
     Raises:
-        ServingError: A file, a port or a model was refused; nothing is left running.
+        ServingError: A file, the gRPC port or a model was refused; nothing is left running.
+        ListenError: Another port was.
     """
     tf.get_logger().setLevel(logging.ERROR)
     for note in notes(flags):
         _log.warning(note)
-    stop = _stop_signal()
+    stop = stop_signal()
     server = _Server.build(flags)
     try:
-        await _unless_stopped(server.start(), stop)
+        await unless_stopped(server.start(), stop)
         if not stop.is_set():
             print(server.describe(), flush=True)
         await stop.wait()
@@ -99,18 +100,22 @@ class _Server:
         if self.rest is not None and self.rest_app is not None:
             await self.rest.start(self.rest_app, self.flags.drain_timeout_seconds)
         if self.agent is not None:
-            await self.agent.start(self._agent_app(), self.flags.drain_timeout_seconds)
+            await self.agent.start(self._agent().app(), self.flags.drain_timeout_seconds)
 
-    def _agent_app(self) -> Any:
-        agent = Agent(
+    def _agent(self) -> Agent:
+        steered = SteeredServer(
             self.manager,
-            cpus=node_cpus(),
-            memory_bytes=node_memory_bytes(),
             on_generation=self.metrics.generation,
             models=lambda: [{"name": name, "versions": versions} for name, versions in self._available().items()],
             render_metrics=self.metrics.render,
         )
-        return agent.app()
+        return Agent(
+            steered,
+            LeaseBook(SystemClock()),
+            server=(SERVER_KIND, __version__),
+            cpus=node_cpus(),
+            memory_bytes=node_memory_limit(),
+        )
 
     async def stop(self) -> None:
         """Stop accepting, finish what is in flight within the drain time-out, unload."""
@@ -159,33 +164,3 @@ def _runtime(flags: ServerFlags, parameters: BatchingParameters | None) -> Runti
         max_execution_batch_size=parameters.split_size if parameters is not None else 0,
         tflite=tflite if flags.prefer_tflite_model else None,
     )
-
-
-def _stop_signal() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; the second ends the process without further ado."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: int) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        _log.info("stopping: requests in flight are finished first")
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    return stop
-
-
-async def _unless_stopped(work: Awaitable[None], stop: asyncio.Event) -> None:
-    """Await ``work``, but cancel it when ``stop`` is set before it is done."""
-    working = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not working.done():
-        working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await working
-        return
-    await working

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.agent.machine import node_free_memory
 from service.domain.serving_config import ServingConfig
 from service.node import batching_file
 from service.node.arguments import ServerArguments, thread_counts
 from service.node.errors import FrontError, StartError
 from service.node.files import Ledger, NodeFolder
 from service.node.front import EnvoyFront
-from service.node.limits import check_head_room, node_free_memory, process_memory
+from service.node.limits import check_head_room, process_memory
 from service.node.processes import kill
 from service.node.servers import Servers
 from service.node.state import ServerRecord, Versions

@@ -26,7 +26,7 @@ from service.node.envoy_config import (
 from service.node.envoy_stats import Felt, Hosts
 from service.node.errors import ArgumentError, FrontError, StartError
 from service.node.files import NodeFolder, read_json, write_json
-from service.node.ports import free_ports, refusing_port
+from service.node.ports import free_ports
 from service.node.processes import alive, end, ended, spawn, tail
 from service.node.state import NodeState, ProcessRecord
 
@@ -92,10 +92,18 @@ class EnvoyFront:
         folder: The node's.
         client: For the admin interface.
         workers: Threads that carry requests.
+        refusing_port: On loopback, where every connection is refused for as long as this lives.
     """
 
     def __init__(
-        self, binary: str, front: Front, folder: NodeFolder, client: httpx.AsyncClient, *, workers: int
+        self,
+        binary: str,
+        front: Front,
+        folder: NodeFolder,
+        client: httpx.AsyncClient,
+        *,
+        workers: int,
+        refusing_port: int,
     ) -> None:
         self._binary = binary
         self._front = front
@@ -103,11 +111,9 @@ class EnvoyFront:
         self._client = client
         self._workers = workers
         self._process: ProcessRecord | None = None
-        # Where requests go while nobody serves: refused, so provably not begun, so tried again until somebody does.
-        # Not the port of the server that died, which anybody may take; and never nowhere, which Envoy answers at once.
-        self._waiting_room = refusing_port()
-        port = int(self._waiting_room.getsockname()[1])
-        self._waiting = (Endpoint(port, port),)
+        # While nobody serves requests go to a port where they are refused: provably not begun, they are tried again
+        # until somebody serves. The port of a server that died anybody may take; no port at all is answered at once.
+        self._waiting = (Endpoint(refusing_port, refusing_port),)
         self.started_at = 0.0
         """Unix time of Envoy's start; a later one means that its counts began anew."""
 
@@ -256,7 +262,6 @@ class EnvoyFront:
         if process is not None:
             await end(process, _END_SECONDS)
             self._record.unlink(missing_ok=True)
-        self._waiting_room.close()
 
     async def _quiet(self, count: Callable[[Hosts], int], patience_seconds: float) -> int:
         """Wait until nothing is counted for :data:`QUIET_SECONDS`; returns what is still counted in the end."""

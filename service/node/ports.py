@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from service.node.errors import StartError
 
@@ -29,19 +31,19 @@ def free_ports(count: int, rng: random.Random | None = None) -> list[int]:
     raise StartError(f"there are no {count} free ports between {_LOW} and {_HIGH}")
 
 
-def refusing_port() -> socket.socket:
-    """A port on loopback that refuses every connection while the socket is open: bound, but not listening.
+@contextmanager
+def refusing() -> Iterator[int]:
+    """A port on loopback that refuses every connection until the block ends: it is taken, and nobody listens.
 
     Raises:
         StartError: There is none.
     """
-    holder = socket.socket()
-    try:
-        holder.bind(("127.0.0.1", 0))
-    except OSError as error:
-        holder.close()
-        raise StartError(f"there is no free port on loopback: {error.strerror}") from error
-    return holder
+    with socket.socket() as holder:
+        try:
+            holder.bind(("127.0.0.1", 0))
+        except OSError as error:
+            raise StartError(f"there is no free port on loopback: {error.strerror}") from error
+        yield int(holder.getsockname()[1])
 
 
 def _is_free(port: int) -> bool:

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
-import logging
 import os
-import signal
-import socket
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
-import uvicorn
 
-from service.domain.clock import SystemClock
-from service.node import limits, processes
-from service.node.agent_api import Agent
+from service.agent.api import Agent
+from service.agent.lease import LeaseBook
+from service.agent.lifetime import stop_signal, unless_stopped
+from service.agent.listener import HttpListener
+from service.agent.machine import node_cpus, node_memory_limit
+from service.domain.clock import Clock, SystemClock
+from service.node import processes
 from service.node.arguments import ServerArguments, understand
 from service.node.envoy_config import Front
-from service.node.errors import NodeError
 from service.node.files import NodeFolder
 from service.node.front import EnvoyFront, find_envoy
 from service.node.node import Node, NodeSettings
+from service.node.ports import refusing
 from service.node.servers import Servers, find_server, server_version
 from service.node.state import ProcessRecord
-
-_log = logging.getLogger(__name__)
+from service.node.steered import SteeredNode
 
 #: How long a server may take to end after SIGTERM, seconds. TensorFlow Serving ends at once.
 _END_SECONDS = 15.0
 #: How long ``--down`` waits for a living agent beyond its drain, seconds.
 _DOWN_SECONDS = 90.0
+#: How long the agent may go on with what it is asked when it is told to end, seconds.
+_ANSWER_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +81,9 @@ async def serve(options: Options) -> None:
     """Run a node until SIGTERM or SIGINT; then drain and end everything.
 
     Raises:
-        NodeError: It could not be started, and why.
+        NodeError, ListenError: It could not be started, and why.
     """
-    cpus = limits.node_cpus()
+    cpus, clock = node_cpus(), SystemClock()
     arguments = understand(
         options.server_arguments,
         cpus=cpus,
@@ -99,21 +98,41 @@ async def serve(options: Options) -> None:
     async with AsyncExitStack() as held:
         folder.take()
         held.callback(folder.leave)
-        listener = _bound(options.agent_host, options.agent_port)
-        held.callback(listener.close)
+        # Bound before anything is started: a taken port is found at once.
+        listener = HttpListener(options.agent_host, options.agent_port, "The agent")
+        held.push_async_callback(listener.stop)
         client = await held.enter_async_context(httpx.AsyncClient(trust_env=False, limits=connections))
-        stop = _stop_signal()
-        node = _node(options, arguments, folder, client, binary=binary, envoy=envoy, cpus=cpus)
-        await _unless_stopped(node.start(), stop)
+        refusing_port = held.enter_context(refusing())
+        stop = stop_signal()
+        front = EnvoyFront(
+            envoy,
+            _front(options, arguments),
+            folder,
+            client,
+            workers=options.workers or max(1, round(cpus / 2)),
+            refusing_port=refusing_port,
+        )
+        node = _node(options, arguments, folder, front, client, clock, binary=binary, cpus=cpus)
+        await unless_stopped(node.start(), stop)
         held.push_async_callback(node.stop, options.settings.drain_seconds)
+        if stop.is_set():
+            return
         agent = Agent(
-            node,
-            model=arguments.model,
+            SteeredNode(node, arguments.model),
+            LeaseBook(clock),
             server=kind,
             cpus=cpus,
-            memory_bytes=limits.memory_limit(limits.read_cgroup),
+            memory_bytes=node_memory_limit(),
         )
-        await _answer(options, arguments, node, agent, listener, stop)
+        await listener.start(agent.app(), _ANSWER_SECONDS)
+        rest = f", REST {options.host}:{arguments.rest_port}" if arguments.rest_port else ""
+        print(
+            f"Serving {arguments.model} on gRPC {options.host}:{arguments.grpc_port}{rest}, "
+            f"agent {listener.address}; {node.config.describe()}",
+            flush=True,
+        )
+        await stop.wait()
+        await listener.stop()
 
 
 async def down(state_dir: Path) -> int:
@@ -134,17 +153,8 @@ async def down(state_dir: Path) -> int:
     return found
 
 
-def _node(
-    options: Options,
-    arguments: ServerArguments,
-    folder: NodeFolder,
-    client: httpx.AsyncClient,
-    *,
-    binary: str,
-    envoy: str,
-    cpus: float,
-) -> Node:
-    front = Front(
+def _front(options: Options, arguments: ServerArguments) -> Front:
+    return Front(
         host=options.host,
         grpc_port=arguments.grpc_port,
         rest_port=arguments.rest_port,
@@ -153,6 +163,19 @@ def _node(
         slo_bound_seconds=options.slo_seconds,
         hold_seconds=options.hold_seconds,
     )
+
+
+def _node(
+    options: Options,
+    arguments: ServerArguments,
+    folder: NodeFolder,
+    front: EnvoyFront,
+    client: httpx.AsyncClient,
+    clock: Clock,
+    *,
+    binary: str,
+    cpus: float,
+) -> Node:
     servers = Servers(
         binary,
         arguments,
@@ -163,99 +186,16 @@ def _node(
         warm_up_body=options.warm_up_file.read_bytes() if options.warm_up_file is not None else None,
         end_seconds=_END_SECONDS,
     )
-    workers = options.workers or max(1, round(cpus / 2))
     return Node(
         folder,
-        EnvoyFront(envoy, front, folder, client, workers=workers),
+        front,
         servers,
         arguments,
         options.settings,
-        SystemClock(),
+        clock,
         cpus=cpus,
         digest=_digest(binary, arguments),
     )
-
-
-async def _answer(
-    options: Options,
-    arguments: ServerArguments,
-    node: Node,
-    agent: Agent,
-    listener: socket.socket,
-    stop: asyncio.Event,
-) -> None:
-    """The agent API, until it is time to stop."""
-    if stop.is_set():
-        return
-    server = _Server(
-        uvicorn.Config(
-            agent.app(),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-    )
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    await server.listening.wait()
-    rest = f", REST {options.host}:{arguments.rest_port}" if arguments.rest_port else ""
-    print(
-        f"Serving {arguments.model} on gRPC {options.host}:{arguments.grpc_port}{rest}, "
-        f"agent {options.agent_host}:{options.agent_port}; {node.config.describe()}",
-        flush=True,
-    )
-    await stop.wait()
-    server.should_exit = True
-    await serving
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to the program, and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Capture none."""
-        yield
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """The agent's port, taken before anything is started.
-
-    Raises:
-        NodeError: It is taken.
-    """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise NodeError(f"the agent cannot listen on {host}:{port}: {error.strerror}. Choose --agent-port.") from error
-    return listener
-
-
-async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
-    """Do ``work``, but cancel it when ``stop`` is set before it is done."""
-    working = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not working.done():
-        working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await working
-        return
-    await working
 
 
 def _digest(binary: str, arguments: ServerArguments) -> str:
@@ -264,19 +204,3 @@ def _digest(binary: str, arguments: ServerArguments) -> str:
     for name in ("initial", "grpc_port", "rest_port"):
         del raw[name]
     return hashlib.sha256(json.dumps([binary, raw], default=str, sort_keys=True).encode()).hexdigest()
-
-
-def _stop_signal() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; the second ends the agent alone, and the next one adopts what runs."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: int) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        _log.info("stopping: requests in hand are finished first")
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    return stop

@@ -9,12 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
-from service.backends.agent_backend import MAX_ANSWER_BYTES, AgentBackend
+from service.backends.agent_backend import MAX_ANSWER_BYTES, AgentBackend, controller_name
 from service.domain.clock import SystemClock
 from service.domain.errors import (
     ApplyTimeoutError,
     BackendUnavailableError,
     InfeasibleConfigError,
+    LeaseHeldError,
     StaleGenerationError,
 )
 from service.domain.serving_config import ServingConfig
@@ -77,6 +78,37 @@ async def test_a_conflict_without_a_number_is_still_a_stale_generation():
     with pytest.raises(StaleGenerationError) as refused:
         await answering(409, {"title": "Stale"}, "application/problem+json").apply(BATCHING, 3)
     assert refused.value.current is None
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ({"holder": "c2", "since": 5, "expires": 7.5}, ("c2", 5.0, 7.5)),
+        ({"holder": "c2", "since": "long ago", "expires": None}, ("c2", None, None)),
+        ({}, ("another controller", None, None)),
+    ],
+)
+async def test_a_lease_of_another_is_told_apart_with_what_is_known_of_it(told, read):
+    with pytest.raises(LeaseHeldError) as refused:
+        await answering(423, told, "application/problem+json").apply(BATCHING, 3)
+    assert (refused.value.holder, refused.value.since, refused.value.expires) == read
+
+
+async def test_names_of_controllers_are_unique_and_fit_into_a_header():
+    names = {controller_name() for _ in range(3)}
+    assert len(names) == 3
+    assert all(name.isascii() and 0 < len(name) <= 128 for name in names)
+
+
+async def test_closing_after_the_agent_or_the_connections_are_gone_is_no_error(client):
+    backend = AgentBackend(f"http://127.0.0.1:{free_port()}", client, controller="c1", apply_timeout_seconds=1)
+    with pytest.raises(BackendUnavailableError):
+        await backend.apply(BATCHING, 1)
+    await backend.close()
+    with pytest.raises(BackendUnavailableError):
+        await backend.apply(BATCHING, 1)
+    await client.aclose()
+    await backend.close()
 
 
 async def test_an_infeasible_configuration_without_fields_names_the_configuration():
@@ -171,6 +203,7 @@ def described(**changes: Any) -> dict[str, Any]:
         {"support": {"knobs": {}, "cpus": 0}},
         {"support": {"knobs": {}, "cpus": float("nan")}},
         {"server": "tensorflow"},
+        {"lease": "mine"},
     ],
     ids=str,
 )

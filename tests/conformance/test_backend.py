@@ -15,7 +15,7 @@ import pytest
 from service.backends.agent_backend import AgentBackend
 from service.backends.protocol import Backend, BackendPhase
 from service.domain.clock import SystemClock
-from service.domain.errors import InfeasibleConfigError, StaleGenerationError
+from service.domain.errors import InfeasibleConfigError, LeaseHeldError, StaleGenerationError
 from service.domain.serving_config import ServingConfig
 from service.learning.space import KNOB_NAMES
 from tests.node.running_node import node_program
@@ -42,17 +42,32 @@ def node_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield agent
 
 
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(trust_env=False) as opened:
+        yield opened
+
+
+def real_agent(kind: str, request: pytest.FixtureRequest) -> str:
+    """Where the agent of a real node answers."""
+    if kind == "node":
+        return str(request.getfixturevalue("node_agent"))
+    server: RunningServer = request.getfixturevalue("embedded_server")
+    return f"http://127.0.0.1:{server.agent_port}"
+
+
 @pytest.fixture(params=["simulated", "embedded", "node"])
-async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        if request.param == "simulated":
-            async with serving(SimulatedNode(SystemClock(), lambda config, rate: 0.01)) as url:
-                yield AgentBackend(url, client)
-        elif request.param == "node":
-            yield AgentBackend(request.getfixturevalue("node_agent"), client)
-        else:
-            server: RunningServer = request.getfixturevalue("embedded_server")
-            yield AgentBackend(f"http://127.0.0.1:{server.agent_port}", client)
+async def backend(request: pytest.FixtureRequest, client: httpx.AsyncClient) -> AsyncIterator[Backend]:
+    if request.param == "simulated":
+        async with serving(SimulatedNode(SystemClock(), lambda config, rate: 0.01)) as url:
+            yield AgentBackend(url, client)
+    else:
+        yield AgentBackend(real_agent(request.param, request), client)
+
+
+@pytest.fixture(params=["embedded", "node"])
+def agent(request: pytest.FixtureRequest) -> str:
+    return real_agent(request.param, request)
 
 
 def test_it_is_a_backend(backend):
@@ -137,3 +152,19 @@ async def test_reading_is_safe_from_many_tasks_while_a_change_is_made(backend):
 async def test_closing_twice_does_no_harm(backend):
     await backend.close()
     await backend.close()
+
+
+async def test_of_two_controllers_one_writes_until_it_gives_the_lease_back(agent, client):
+    one, two = (AgentBackend(agent, client, controller=name) for name in ("one", "two"))
+    generation = (await one.read()).generation
+    wanted = BATCHING.with_values(batch_timeout_micros=generation + 1)
+    assert (await one.apply(wanted, generation + 1)).lease_holder == "one"
+    for other in (two, AgentBackend(agent, client)):
+        with pytest.raises(LeaseHeldError, match="one"):
+            await other.apply(BATCHING, generation + 2)
+        state = await other.read()
+        assert (state.config, state.generation, state.lease_holder) == (wanted, generation + 1, "one")
+    await one.close()
+    assert (await two.apply(wanted.with_values(max_batch_size=16), generation + 2)).lease_holder == "two"
+    await two.close()
+    assert (await two.read()).lease_holder is None

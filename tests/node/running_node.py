@@ -21,7 +21,7 @@ from service.loadgen.payloads import RequestSpec
 from service.loadgen.prepare import prepared
 from service.loadgen.target import parse_target
 from service.loadgen.transport import OK
-from service.node.processes import kill, marked, tail
+from service.node.processes import ended, kill, marked, started_ticks, tail
 from service.node.state import ProcessRecord
 from tests.support.eventually import eventually
 from tests.support.processes import free_port, http_ok, running
@@ -114,6 +114,12 @@ class RunningNode:
         self.process.send_signal(number)
         await asyncio.wait_for(self.process.wait(), 60)
 
+    async def kill(self, pid: int) -> None:
+        """Kill one of its processes; returns when the kernel has closed all it had open."""
+        process = ProcessRecord(pid=pid, started_ticks=started_ticks(pid) or 0)
+        kill(process)
+        await ended(process)
+
     async def down(self) -> None:
         """``regulus node --down``."""
         process = await self._regulus("node", "--down", f"--state-dir={self.state_dir}")
@@ -175,8 +181,12 @@ def _arguments(
     if not base_path.exists():
         export_model(MODEL, base_path.parent)
     own = [f"--server-binary={server_binary(folder)}", f"--state-dir={folder / 'node'}", f"--agent-port={ports[2]}"]
-    server = [f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--model_name={MODEL}"]
-    return (*own, *options, "--", *server, f"--model_base_path={base_path}", *flags)
+    server = [f"--port={ports[0]}", f"--rest_api_port={ports[1]}"]
+    if any(flag.startswith("--model_config_file=") for flag in flags):
+        own.append(f"--model={MODEL}")
+    else:
+        server += [f"--model_name={MODEL}", f"--model_base_path={base_path}"]
+    return (*own, *options, "--", *server, *flags)
 
 
 @dataclass
@@ -186,18 +196,24 @@ class Load:
     Attributes:
         answered: Good answers.
         lost: Others, with what was said.
+        in_hand: Requests that have no answer yet.
     """
 
     answered: int = 0
     lost: list[str] = field(default_factory=list)
     in_hand: int = 0
 
+    @property
+    def ended(self) -> int:
+        """Requests that have an answer of either kind."""
+        return self.answered + len(self.lost)
+
     async def more(self, count: int = 50) -> None:
         """Wait for so many further answers."""
-        goal = self.answered + count
+        goal = self.ended + count
 
         async def reached() -> bool:
-            return self.answered + len(self.lost) >= goal
+            return self.ended >= goal
 
         await eventually(reached, what=f"{count} further answers")
 

@@ -1,4 +1,4 @@
-"""Limits: quota, memory, what fits, and what may be asked for."""
+"""Limits: what fits, and what may be asked for."""
 
 from __future__ import annotations
 
@@ -7,53 +7,9 @@ import pytest
 from service.domain.errors import InfeasibleConfigError
 from service.domain.serving_config import ServingConfig
 from service.node.errors import HeadRoomError
-from service.node.limits import (
-    BASE_BYTES,
-    Read,
-    check_feasible,
-    check_head_room,
-    cpus,
-    free_memory,
-    knob_bounds,
-    memory_limit,
-)
+from service.node.limits import BASE_BYTES, check_feasible, check_head_room, knob_bounds
 
 GIB = 1 << 30
-MEMINFO = "MemTotal:       16000000 kB\nMemAvailable:    8388608 kB\n"
-
-
-def cgroup(**files: str) -> Read:
-    return {name.replace("__", "/").replace("_dot_", "."): text for name, text in files.items()}.get
-
-
-V2 = cgroup(
-    cpu_dot_max="150000 100000\n",
-    memory_dot_max=f"{4 * GIB}\n",
-    memory_dot_current=f"{3 * GIB}\n",
-    memory_dot_stat=f"anon 1\ninactive_file {GIB}\n",
-)
-
-
-def test_the_quota_counts_where_it_is_smaller_than_the_affinity() -> None:
-    assert cpus(V2, 8) == 1.5
-    assert cpus(V2, 1) == 1.0
-    assert cpus(cgroup(cpu_dot_max="max 100000\n"), 8) == 8.0
-    assert cpus({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}.get, 8) == 0.5
-    assert cpus(cgroup(), 3) == 3.0
-
-
-def test_free_memory_is_the_cgroups_without_cached_files_or_the_machines() -> None:
-    assert memory_limit(V2) == 4 * GIB
-    assert free_memory(V2, MEMINFO) == 2 * GIB
-    assert free_memory(cgroup(), MEMINFO) == 8 * GIB
-    assert free_memory(cgroup(memory_dot_max="max"), MEMINFO) == 8 * GIB
-    assert free_memory(cgroup(), "") is None
-    v1 = {
-        "memory/memory.limit_in_bytes": str(2 * GIB),
-        "memory/memory.usage_in_bytes": str(GIB),
-        "memory/memory.stat": f"inactive_file 1\ntotal_inactive_file {GIB // 2}\n",
-    }
-    assert free_memory(v1.get, MEMINFO) == GIB + GIB // 2
 
 
 def test_two_generations_must_fit() -> None:

@@ -1,4 +1,4 @@
-"""HttpListener: an ASGI application on a port, in the server's own event loop."""
+"""HttpListener: an ASGI application on a port, in the program's own event loop."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 import uvicorn
 
-from service.modelserver.status import Code, ServingError
+from service.agent.errors import ListenError
 
 #: Connections that may wait to be accepted.
 _BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the model server, which has more than HTTP to stop, and says when it listens."""
+    """Leaves signals to the program, which has more than HTTP to stop, and says when it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -44,7 +44,7 @@ class HttpListener:
         name: For messages.
 
     Raises:
-        ServingError: UNAVAILABLE: the port is taken or not allowed.
+        ListenError: The port is taken or not allowed.
     """
 
     def __init__(self, host: str, port: int, name: str) -> None:
@@ -55,8 +55,8 @@ class HttpListener:
             self._socket.bind((host, port))
         except OSError as error:
             self._socket.close()
-            raise ServingError(
-                Code.UNAVAILABLE, f"{name} cannot listen on {host}:{port}: {error.strerror}. Choose another port."
+            raise ListenError(
+                f"{name} cannot listen on {host}:{port}: {error.strerror}. Choose another port."
             ) from error
         self.address = f"{host}:{self._socket.getsockname()[1]}"
         self._server: _Server | None = None
@@ -73,7 +73,6 @@ class HttpListener:
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
                 ws="none",
                 lifespan="off",
                 log_config=None,

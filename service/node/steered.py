@@ -1,0 +1,75 @@
+"""SteeredNode: a node as the agent API steers it; says in the agent's words what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.agent.errors import NoMetricsError, NotInForceError
+from service.domain.errors import InfeasibleConfigError
+from service.domain.serving_config import ServingConfig
+from service.node.errors import FrontError, HeadRoomError, NodeError
+from service.node.node import Node
+
+
+class SteeredNode:
+    """Implements :class:`service.agent.node.Reconfigurable`.
+
+    Args:
+        node: The node.
+        model: Name of its model.
+    """
+
+    def __init__(self, node: Node, model: str) -> None:
+        self._node = node
+        self._model = model
+
+    @property
+    def bounds(self) -> Mapping[str, tuple[int, int]]:
+        """Lowest and highest value of each knob here."""
+        return self._node.bounds
+
+    @property
+    def config(self) -> ServingConfig:
+        """The configuration in force."""
+        return self._node.config
+
+    @property
+    def generation(self) -> int:
+        """Its number."""
+        return self._node.generation
+
+    @property
+    def switching(self) -> bool:
+        """Whether a change is being made."""
+        return self._node.switching
+
+    async def reconfigure(self, config: ServingConfig, generation: int) -> None:
+        """Put a configuration in force, or leave the old one serving."""
+        try:
+            await self._node.reconfigure(config, generation)
+        except HeadRoomError as error:
+            raise InfeasibleConfigError("instances", f"cannot be run: the change {error}") from error
+        except NodeError as error:
+            raise NotInForceError(str(error)) from error
+
+    async def details(self) -> dict[str, Any]:
+        """The model's versions, and the processes that get requests."""
+        return {
+            "models": [{"name": self._model, "versions": await self._node.versions()}],
+            "processes": [
+                {"pid": one.pid, "generation": one.generation, "grpc_port": one.grpc_port, "rest_port": one.rest_port}
+                for one in self._node.serving
+            ],
+        }
+
+    def trouble(self) -> str | None:
+        """Whether a server process runs."""
+        return None if self._node.serving else "No server process runs; one is being started."
+
+    async def metrics(self) -> str:
+        """The metrics page."""
+        try:
+            return await self._node.metrics()
+        except FrontError as error:
+            raise NoMetricsError(str(error)) from error
