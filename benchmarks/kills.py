@@ -23,12 +23,13 @@ from benchmarks.servers import Node
 from benchmarks.statistics import quantile
 from benchmarks.tables import Table, milliseconds
 from service.domain.errors import BackendError
+from service.domain.serving_config import ServingConfig
 
 #: Requests due up to this long after the end of a kill are its own, seconds.
 AFTER_SECONDS = 1.0
 _REPLACED_SECONDS = 120.0
 
-AGENT, SERVER = "agent", "server"
+AGENT, SERVER, NEW_SERVER = "agent", "server", "server just switched to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Kill:
     """One.
 
     Attributes:
-        what: ``agent`` or ``server``.
+        what: :data:`AGENT`, :data:`SERVER` or :data:`NEW_SERVER`.
         killed: When, ``time.monotonic()`` seconds.
         gone: When the kernel had closed its connections.
         recovered: When it had been replaced.
@@ -69,7 +70,7 @@ class Loss:
     @property
     def bearable(self) -> bool:
         """Whether no more was lost than has to be."""
-        return self.lost <= (self.in_hand if self.kill.what == SERVER else 0)
+        return self.lost <= (0 if self.kill.what == AGENT else self.in_hand)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -123,8 +124,12 @@ def table(losses_seen: Sequence[Loss]) -> Table:
     return Table("What a kill costs", header, rows, note)
 
 
-async def carry_out(node: Node) -> list[Kill]:
-    """Kill the agent, and when that has been replaced a server; empty where there is no agent of its own.
+async def carry_out(node: Node, other: ServingConfig) -> list[Kill]:
+    """Kill the agent; when that has been replaced a server; and one that has only just taken over from another.
+
+    Args:
+        node: Empty is the answer where there is no agent of its own.
+        other: A configuration that takes new processes; one is killed while the old ones finish what they have.
 
     Raises:
         TimeoutError: The server was not replaced.
@@ -135,6 +140,13 @@ async def carry_out(node: Node) -> list[Kill]:
     await node.restart_agent()
     kills = [Kill(AGENT, killed, killed, time.monotonic())]
     await asyncio.sleep(AFTER_SECONDS)
+    kills.append(await _kill_server(node, SERVER))
+    await node.put(other)
+    kills.append(await _kill_server(node, NEW_SERVER))
+    return kills
+
+
+async def _kill_server(node: Node, what: str) -> Kill:
     before = await node.server_pids()
     killed = time.monotonic()
     await _kill(before[0])
@@ -144,9 +156,9 @@ async def carry_out(node: Node) -> list[Kill]:
             if await _replaced(node, before):
                 break
             await asyncio.sleep(0.05)
-    kills.append(Kill(SERVER, killed, gone, time.monotonic()))
+    kill = Kill(what, killed, gone, time.monotonic())
     await asyncio.sleep(AFTER_SECONDS)
-    return kills
+    return kill
 
 
 async def _kill(pid: int) -> None:

@@ -259,7 +259,7 @@ async def _switch_under_load(
             progress.done()
         await asyncio.sleep(options.interval)
         if options.kills:
-            killed = await kills.carry_out(node)
+            killed = await kills.carry_out(node, changed["num_batch_threads"])
         requests = together([await load.finish() for load in loads])
     progress.close()
     return rate, requests, switches, killed
