@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from service.agent.door import HEALTH_PATH
 from service.agent.errors import NoMetricsError, NotInForceError
 from service.agent.lease import LeaseBook
 from service.agent.node import Reconfigurable
@@ -59,13 +60,13 @@ class Agent:
         self._memory_bytes = memory_bytes
 
     def app(self) -> Starlette:
-        """The ASGI application."""
+        """The ASGI application; :class:`service.agent.door.Door` keeps strangers out."""
         return Starlette(
             routes=[
                 Route("/agent/v1/config", self._get_config, methods=["GET"]),
                 Route("/agent/v1/config", self._put_config, methods=["PUT"]),
                 Route("/agent/v1/lease", self._delete_lease, methods=["DELETE"]),
-                Route("/agent/v1/health", self._get_health),
+                Route(HEALTH_PATH, self._get_health),
                 Route("/agent/v1/metrics", self._get_metrics),
             ],
             exception_handlers={ProblemError: answer_problem, HTTPException: answer_refusal},

@@ -37,17 +37,17 @@ async def answer_problem(_request: Request, problem: Exception) -> Response:
     """Starlette's handler for :class:`ProblemError`."""
     if not isinstance(problem, ProblemError):
         raise problem
-    return _response(problem.document, problem.status)
+    return respond(problem)
 
 
 async def answer_refusal(_request: Request, error: Exception) -> Response:
     """Starlette's handler for what it refuses by itself: unknown paths and methods."""
     if not isinstance(error, HTTPException):
         raise error
-    problem = ProblemError(error.status_code, error.detail, error.detail)
-    return _response(problem.document, problem.status, error.headers)
+    return respond(ProblemError(error.status_code, error.detail, error.detail), error.headers)
 
 
-def _response(document: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None) -> Response:
-    content = json.dumps(document, ensure_ascii=False)
-    return Response(content, status, headers=headers, media_type="application/problem+json")
+def respond(problem: ProblemError, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer that tells of a problem."""
+    content = json.dumps(problem.document, ensure_ascii=False)
+    return Response(content, problem.status, headers=headers, media_type="application/problem+json")

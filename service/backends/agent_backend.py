@@ -137,8 +137,10 @@ class AgentBackend:
         """Give the lease back, if this may hold it, so that a successor need not wait until it has run out."""
         if self._writes and self._headers:
             self._writes = False
-            with contextlib.suppress(httpx.HTTPError, RuntimeError):  # the latter where the client is closed already
-                await self._client.delete(self._lease_url, headers=self._headers, timeout=_RELEASE_SECONDS)
+            # RuntimeError: the client is closed already.
+            with contextlib.suppress(httpx.HTTPError, TimeoutError, RuntimeError):
+                async with asyncio.timeout(_RELEASE_SECONDS):
+                    await self._client.delete(self._lease_url, headers=self._headers)
 
     async def _call(
         self, method: str, order: Mapping[str, Any] | None, timeout_seconds: float

@@ -44,6 +44,14 @@ def node(
     host: Annotated[str, typer.Option(help="Address that clients reach; 0.0.0.0 for all.")] = "127.0.0.1",
     agent_host: Annotated[str, typer.Option(help="Address of the agent API.")] = "127.0.0.1",
     agent_port: Annotated[int, typer.Option(help="Port of the agent API.", min=1, max=65535)] = 8600,
+    agent_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Tokens that the agent API asks for, made by regulus token create, or one of your own; "
+            "left out: everybody is let in who reaches it.",
+            show_default=False,
+        ),
+    ] = None,
     admin_port: Annotated[
         int, typer.Option(help="Port of Envoy's admin interface, on loopback; 0 takes a free one.", min=0, max=65535)
     ] = 0,
@@ -95,6 +103,7 @@ def node(
     import sys
 
     from service.agent.errors import ListenError
+    from service.domain.errors import InvalidValueError
     from service.node import program
     from service.node.errors import ArgumentError, NodeError
     from service.node.node import NodeSettings
@@ -115,6 +124,7 @@ def node(
             host=host,
             agent_host=agent_host,
             agent_port=agent_port,
+            agent_token_file=agent_token_file,
             admin_port=admin_port,
             workers=workers,
             instances=instances,
@@ -125,7 +135,7 @@ def node(
             settings=NodeSettings(start_seconds=start_seconds, drain_seconds=drain_seconds),
         )
         asyncio.run(program.serve(options))
-    except ArgumentError as error:
+    except (ArgumentError, InvalidValueError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     except (NodeError, ListenError) as error:

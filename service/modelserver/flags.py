@@ -163,6 +163,9 @@ class ServerFlags:
         0, _REGULUS, "Port of the agent API, which changes knobs while serving; 0 is off.", high=MAX_PORT
     )
     agent_host: str = flag("127.0.0.1", _REGULUS, "Address that the agent API listens on.")
+    agent_token_file: str = flag(
+        "", _REGULUS, "Tokens that the agent API asks for, made by regulus token create, or one of your own."
+    )
     instances: int = flag(1, _REGULUS, "Sessions that share the load.", unit="sessions", low=1, high=64)
     drain_timeout_seconds: float = flag(
         30.0, _REGULUS, "Longest wait at SIGTERM for requests in flight.", unit="seconds", high=3600

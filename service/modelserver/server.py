@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from service.agent.errors import ListenError
+from service.domain.errors import InvalidValueError
 from service.modelserver.flags import FlagError, parse_flags
 from service.modelserver.flags_help import information
 from service.modelserver.status import ServingError
@@ -55,7 +56,7 @@ def run(argv: Sequence[str]) -> int:
             runner.run(serve(flags))
     except ServingError as error:
         return _complain(error.message, EXIT_FAILED)
-    except ListenError as error:
+    except (ListenError, InvalidValueError) as error:
         return _complain(str(error), EXIT_FAILED)
     return EXIT_OK
 

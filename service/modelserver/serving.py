@@ -7,11 +7,14 @@ import gc
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import tensorflow as tf
 
 from service import __version__
+from service.access.token_file import TokenSource
 from service.agent.api import Agent
+from service.agent.door import guarded, token_source
 from service.agent.lease import LeaseBook
 from service.agent.lifetime import stop_signal, unless_stopped
 from service.agent.listener import HttpListener
@@ -41,6 +44,7 @@ async def serve(flags: ServerFlags) -> None:
     Raises:
         ServingError: A file, the gRPC port or a model was refused; nothing is left running.
         ListenError: Another port was.
+        InvalidValueError: The agent's tokens were.
     """
     tf.get_logger().setLevel(logging.ERROR)
     for note in notes(flags):
@@ -67,6 +71,7 @@ class _Server:
     rest_app: RestApp | None
     rest: HttpListener | None
     agent: HttpListener | None
+    tokens: TokenSource | None
 
     @classmethod
     def build(cls, flags: ServerFlags) -> _Server:
@@ -79,7 +84,8 @@ class _Server:
             metrics,
             runtime=_runtime(flags, parameters),
         )
-        # Before any port is bound or model loaded, so that a wrong monitoring file is found at once.
+        # Before any port is bound or model loaded, so that a wrong file is found at once.
+        tokens = token_source(Path(flags.agent_token_file) if flags.agent_token_file else None, "--agent_token_file")
         rest_app = RestApp(manager, metrics, flags) if flags.rest_api_port else None
         return cls(
             flags=flags,
@@ -89,6 +95,7 @@ class _Server:
             rest_app=rest_app,
             rest=HttpListener(flags.host, flags.rest_api_port, "REST") if rest_app is not None else None,
             agent=HttpListener(flags.agent_host, flags.agent_port, "The agent") if flags.agent_port else None,
+            tokens=tokens,
         )
 
     async def start(self) -> None:
@@ -100,7 +107,8 @@ class _Server:
         if self.rest is not None and self.rest_app is not None:
             await self.rest.start(self.rest_app, self.flags.drain_timeout_seconds)
         if self.agent is not None:
-            await self.agent.start(self._agent().app(), self.flags.drain_timeout_seconds)
+            app = guarded(self._agent().app(), self.tokens, SystemClock())
+            await self.agent.start(app, self.flags.drain_timeout_seconds)
 
     def _agent(self) -> Agent:
         steered = SteeredServer(

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from service.agent.api import Agent
+from service.agent.door import guarded, token_source
 from service.agent.lease import LeaseBook
 from service.agent.lifetime import stop_signal, unless_stopped
 from service.agent.listener import HttpListener
@@ -50,6 +51,7 @@ class Options:
         host: Address that clients reach.
         agent_host: Address of the agent API.
         agent_port: Its port.
+        agent_token_file: Tokens that it asks for; None lets everybody in who reaches it.
         admin_port: Of Envoy's admin interface, on loopback; 0 takes a free one.
         workers: Envoy's threads; None for half the processors.
         instances: Server processes at the start.
@@ -67,6 +69,7 @@ class Options:
     host: str = "127.0.0.1"
     agent_host: str = "127.0.0.1"
     agent_port: int = 8600
+    agent_token_file: Path | None = None
     admin_port: int = 0
     workers: int | None = None
     instances: int = 1
@@ -82,7 +85,9 @@ async def serve(options: Options) -> None:
 
     Raises:
         NodeError, ListenError: It could not be started, and why.
+        InvalidValueError: The tokens cannot be used.
     """
+    tokens = token_source(options.agent_token_file, "--agent-token-file")
     cpus, clock = node_cpus(), SystemClock()
     arguments = understand(
         options.server_arguments,
@@ -124,7 +129,7 @@ async def serve(options: Options) -> None:
             cpus=cpus,
             memory_bytes=node_memory_limit(),
         )
-        await listener.start(agent.app(), _ANSWER_SECONDS)
+        await listener.start(guarded(agent.app(), tokens, clock), _ANSWER_SECONDS)
         rest = f", REST {options.host}:{arguments.rest_port}" if arguments.rest_port else ""
         print(
             f"Serving {arguments.model} on gRPC {options.host}:{arguments.grpc_port}{rest}, "

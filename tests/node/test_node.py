@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -108,24 +108,36 @@ async def test_a_killed_agent_is_succeeded_by_one_that_goes_on_with_all_that_run
 
 
 async def test_a_killed_server_costs_what_it_had_in_hand_and_a_crash_loop_is_taken_back(node: RunningNode) -> None:
-    await node.backend.apply(BATCHED, 1)
-    async with load(node) as seen:
-        for crash in range(1, 4):
-            [pid] = await node.pids()
-            await seen.more()
-            ended, lost = seen.ended, len(seen.lost)
-            await node.kill(pid)
-            in_hand = seen.ended + seen.in_hand - ended
+    await node.backend.apply(BATCHED.with_values(instances=2), 1)
+    first, second = await node.pids()
 
-            async def replaced(old: int = pid) -> bool:
-                return await node.pids() not in ([], [old])
+    async def the_other_goes_on() -> bool:
+        return await node.pids() == [second]
 
-            await eventually(replaced, what=f"replacement {crash}")
-            await seen.more()
-            assert len(seen.lost) - lost <= in_hand, seen.lost
+    async def replaced() -> bool:
+        return bool(set(await node.pids()) - {second})
+
+    async def taken_back() -> bool:
         state = await node.backend.read()
-        assert (state.config, state.generation) == (ServingConfig(), 2)
-        assert "taken back" in node.log.read_text()
+        return (state.config, state.generation) == (ServingConfig(), 2)
+
+    async with load(node) as seen:
+        await _costs_what_it_has_in_hand(node, seen, first, the_other_goes_on)
+        await _costs_what_it_has_in_hand(node, seen, second, replaced)
+        await _costs_what_it_has_in_hand(node, seen, (await node.pids())[0], taken_back)
+    assert "taken back" in node.log.read_text()
+
+
+async def _costs_what_it_has_in_hand(
+    node: RunningNode, seen: Load, pid: int, well: Callable[[], Awaitable[bool]]
+) -> None:
+    await seen.more()
+    ended, lost = seen.ended, len(seen.lost)
+    await node.kill(pid)
+    in_hand = seen.ended + seen.in_hand - ended
+    await eventually(well, what=f"{well.__name__} after process {pid}")
+    await seen.more()
+    assert len(seen.lost) - lost <= in_hand, seen.lost
 
 
 async def test_a_killed_envoy_is_started_again_and_servers_of_a_model_config_file_serve_on(tmp_path: Path) -> None:
