@@ -58,7 +58,11 @@ def observation_to_text(workload: Workload, config: ServingConfig, window: Windo
 
 def observation_from_text(text: str, layout: int) -> tuple[Workload, ServingConfig, Window]:
     """Read what :func:`observation_to_text` wrote; errors as of :func:`load`, or of the values."""
-    raw = load(text, layout)
+    return observation_from_raw(load(text, layout))
+
+
+def observation_from_raw(raw: Mapping[str, Any]) -> tuple[Workload, ServingConfig, Window]:
+    """Read what :func:`observation_to_text` wrote, parsed; errors of the values."""
     return (
         Workload.from_dict(raw["workload"]),
         ServingConfig.from_dict(raw["config"]),
@@ -85,9 +89,13 @@ def decision_to_text(decision: Decision) -> str:
     )
 
 
-def decision_from_text(text: str, layout: int, decision_id: int) -> Decision:
+def decision_from_text(text: str, layout: int, decision_id: int | None) -> Decision:
     """Read what :func:`decision_to_text` wrote; errors as of :func:`load`, or of the values."""
-    raw = load(text, layout)
+    return decision_from_raw(load(text, layout), decision_id)
+
+
+def decision_from_raw(raw: Mapping[str, Any], decision_id: int | None) -> Decision:
+    """Read what :func:`decision_to_text` wrote, parsed; errors of the values."""
     return Decision(
         decided_at=raw["decided_at"],
         model=raw["model"],

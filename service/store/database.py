@@ -7,24 +7,19 @@ another connection writes, and real transactions, which Python's driver does not
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, column, create_engine, event, table, text, update
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from service.domain.errors import StoreError
-from service.store.schema import VERSION_TABLE
+from service.store.migration import MIGRATING, migrate
 
 #: How long a call waits for a connection of the pool, seconds.
 POOL_TIMEOUT_SECONDS = 30.0
@@ -32,25 +27,30 @@ POOL_TIMEOUT_SECONDS = 30.0
 #: How long opening a connection to PostgreSQL may take, seconds.
 CONNECT_TIMEOUT_SECONDS = 10
 
-_VERSIONS = table(VERSION_TABLE, column("version_num"))
+#: How long a statement may take in PostgreSQL, seconds; all of ours take milliseconds.
+STATEMENT_TIMEOUT_SECONDS = 30
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+#: How long PostgreSQL's machine may leave what was sent unacknowledged before the connection counts as lost, seconds.
+SILENCE_TIMEOUT_SECONDS = 30
 
-#: Two services that start at once must not migrate at once; any number of our own will do.
-_MIGRATION_LOCK = 7_283_411_905
-
-#: Alembic keeps its state in module globals, so in one process only one thread may migrate.
-_MIGRATING = threading.Lock()
+_DAMAGED = (
+    "the file is damaged: stop Regulus, move the file away (with its -wal and -shm) and start again with a backup or "
+    "an empty history; `regulus history import` brings back what was exported"
+)
 
 #: What the database's own words mean for the person who runs Regulus; the first that occurs is told.
 _ADVICE = (
     ("disk is full", "free some space; nothing that was acknowledged is lost"),
     ("locked", "another program holds it for long; find and end it, or give Regulus a database of its own"),
-    ("malformed", "the file is damaged; restore a backup, or move it away to begin anew"),
-    ("not a database", "the file is no SQLite database; name another, or move it away"),
+    ("malformed", _DAMAGED),
+    ("not a database", f"it is no SQLite database: name another; or, if it was one, {_DAMAGED}"),
     ("readonly", "the file or its directory must be writable for the user that runs Regulus"),
     ("unable to open", "its directory must exist and be writable for the user that runs Regulus"),
     ("disk i/o error", "the disk is full or failing; see the system's log"),
+    (
+        "statement timeout",
+        "the database server is overloaded, or another session holds a lock (pg_stat_activity)",
+    ),
     ("connection", "is the database server running, and may this user connect?"),
 )
 
@@ -74,8 +74,8 @@ class Database:
         self.name = parsed.render_as_string(hide_password=True)
         self._engine = self._connectable(parsed, busy_timeout_seconds)
         try:
-            with _MIGRATING, self.transaction() as connection:
-                _migrate(connection, self.name)
+            with MIGRATING, self.transaction() as connection:
+                migrate(connection, self.name)
         except BaseException:
             self.close()
             raise
@@ -125,12 +125,7 @@ class Database:
             if url.get_backend_name() == "sqlite":
                 return _sqlite_engine(url, busy_timeout_seconds)
             if url.get_backend_name() == "postgresql":
-                return create_engine(
-                    url,
-                    pool_pre_ping=True,
-                    pool_timeout=POOL_TIMEOUT_SECONDS,
-                    connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
-                )
+                return _postgresql_engine(url)
         except OSError as error:
             raise StoreError(f"the directory of {self.name} cannot be made: {error}") from error
         except ImportError as error:
@@ -140,6 +135,27 @@ class Database:
         raise StoreError(
             f"{self.name}: Regulus keeps its history in sqlite or postgresql, not {url.get_backend_name()}"
         )
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "tcp_user_timeout": SILENCE_TIMEOUT_SECONDS * 1000,
+            "keepalives_idle": SILENCE_TIMEOUT_SECONDS,
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: DBAPIConnection, _record: object) -> None:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'")
+        connection.commit()
+
+    return engine
 
 
 def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
@@ -163,7 +179,8 @@ def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver
-        for pragma in ("foreign_keys = ON", "journal_mode = WAL", "synchronous = FULL"):
+        # auto_vacuum counts only before a new file's first page is written, so it comes first.
+        for pragma in ("auto_vacuum = INCREMENTAL", "foreign_keys = ON", "journal_mode = WAL", "synchronous = FULL"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -173,29 +190,3 @@ def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
-
-
-def _migrate(connection: Connection, name: str) -> None:
-    """Bring the schema up to date, inside the caller's transaction; others wait."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    scripts = ScriptDirectory.from_config(config)
-    known = {script.revision for script in scripts.walk_revisions()}
-    try:
-        present = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
-    except CommandError as error:
-        raise StoreError(f"the history in {name} has no clear schema version: {error}; restore a backup") from error
-    if present is not None and present not in known:
-        raise StoreError(
-            f"the history in {name} was written by a newer Regulus (schema {present}, this one knows up to "
-            f"{scripts.get_current_head()}); update Regulus, or name another database"
-        )
-    if present != scripts.get_current_head():
-        command.upgrade(config, "head")
-        return
-    # Nothing to write, so write something: a database that may only be read is found out now, not at a decision.
-    connection.execute(update(_VERSIONS).values(version_num=present))

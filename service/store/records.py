@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.domain.decision import Mode
+from service.domain.decision import Decision, Mode
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.window import Window
@@ -43,6 +43,7 @@ class StoredState:
         incumbent: The configuration last known to be in force.
         generation: That configuration's generation.
         last_known_good: The newest configuration that met the objective.
+        intent: The change that was about to be ordered and of which no result was written since; no id.
         updated_at: Unix time of the last change, seconds.
     """
 
@@ -52,4 +53,5 @@ class StoredState:
     incumbent: ServingConfig | None = None
     generation: int | None = None
     last_known_good: ServingConfig | None = None
+    intent: Decision | None = None
     updated_at: float = 0.0

@@ -26,6 +26,7 @@ OBSERVATIONS = Table(
     Column("format", SmallInteger, nullable=False),
     Column("body", Text, nullable=False),
     Index(None, "model", "id"),
+    Index(None, "model", "observed_at"),
     sqlite_autoincrement=True,
 )
 
@@ -40,6 +41,7 @@ DECISIONS = Table(
     Column("body", Text, nullable=False),
     Index(None, "model", "id"),
     Index(None, "model", "action", "id"),
+    Index(None, "model", "decided_at"),
     sqlite_autoincrement=True,
 )
 
@@ -52,6 +54,7 @@ MODELS = Table(
     Column("incumbent", Text),
     Column("generation", BigInteger),
     Column("last_known_good", Text),
+    Column("intent", Text),
     Column("format", SmallInteger, nullable=False),
     Column("updated_at", Float(53), nullable=False),
 )

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, BinaryIO
 
-from sqlalchemy import Row, Select, Table, and_, delete, insert, select
+from sqlalchemy import Row, Select, Table, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.domain.clock import Clock, SystemClock
 from service.domain.decision import Action, Decision, Mode
-from service.domain.errors import InvalidValueError, StoreError
+from service.domain.errors import InvalidValueError
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.window import Window
 from service.domain.workload import Workload
-from service.store import codec
+from service.store import codec, rows
 from service.store.database import Database
+from service.store.exporting import export_lines
+from service.store.importing import TakenIn, import_lines
 from service.store.records import StoredObservation, StoredState
+from service.store.retention import Retention, prune
 from service.store.schema import DECISIONS, MODELS, OBSERVATIONS
 
 #: Observations fetched at once during a replay.
@@ -29,7 +32,8 @@ REPLAY_PAGE = 200
 BUSY_TIMEOUT_SECONDS = 5.0
 
 
-_Record = TypeVar("_Record")
+#: What puts a configuration in force.
+CHANGES = frozenset({Action.APPLY, Action.ROLLBACK, Action.MANUAL})
 
 
 class Store:
@@ -71,7 +75,9 @@ class Store:
             "format": codec.FORMAT,
             "body": codec.observation_to_text(workload, config, window),
         }
-        return self._insert(OBSERVATIONS, values)
+        with self._database.transaction() as connection:
+            added = insert(OBSERVATIONS).values(values).returning(OBSERVATIONS.c.id)
+            return int(connection.execute(added).scalar_one())
 
     def observations(self, model: str, *, limit: int = 100, before_id: int | None = None) -> list[StoredObservation]:
         """Observations, newest first; the next page starts with ``before_id`` the last one's id."""
@@ -90,11 +96,11 @@ class Store:
         while True:
             query = select(OBSERVATIONS).where(table.model == model, table.id >= next_id).order_by(table.id)
             with self._database.reading() as connection:
-                rows = connection.execute(query.limit(REPLAY_PAGE)).all()
-            yield from map(self._observation, rows)
-            if len(rows) < REPLAY_PAGE:
+                page = connection.execute(query.limit(REPLAY_PAGE)).all()
+            yield from map(self._observation, page)
+            if len(page) < REPLAY_PAGE:
                 return
-            next_id = rows[-1].id + 1
+            next_id = page[-1].id + 1
 
     def add_decision(self, decision: Decision) -> Decision:
         """Remember a decision; returned with its id."""
@@ -105,7 +111,12 @@ class Store:
             "format": codec.FORMAT,
             "body": codec.decision_to_text(decision),
         }
-        return replace(decision, id=self._insert(DECISIONS, values))
+        with self._database.transaction() as connection:
+            number = int(connection.execute(insert(DECISIONS).values(values).returning(DECISIONS.c.id)).scalar_one())
+            if decision.action in CHANGES:
+                # What was intended is done: the two are never both there, nor both missing.
+                connection.execute(update(MODELS).where(MODELS.c.model == decision.model).values(intent=None))
+        return replace(decision, id=number)
 
     def decision(self, decision_id: int) -> Decision | None:
         """One decision; None where there is none of that id."""
@@ -133,7 +144,7 @@ class Store:
         """What is remembered of a model; None when nothing is."""
         with self._database.reading() as connection:
             row = connection.execute(select(MODELS).where(MODELS.c.model == model)).one_or_none()
-        return None if row is None else self._state(row)
+        return None if row is None else rows.state(row, self._database.name)
 
     def put_slo(self, model: str, slo: Slo) -> None:
         """Remember the objective."""
@@ -151,36 +162,63 @@ class Store:
         """Remember what last met the objective."""
         self._put(model, last_known_good=codec.dump(config.to_dict()))
 
-    def prune(self, model: str, *, keep_observations: int, keep_holds: int, keep_decisions: int = 10_000) -> int:
-        """Keep a model's newest observations, HOLD decisions and other decisions; the rest goes, in one transaction.
+    def put_intent(self, decision: Decision) -> None:
+        """Remember what is about to be ordered, before it is.
+
+        It stands until a decision that changed something, or another intent, is written for the model. Found at a
+        start, it tells what the program before died at: whether it came into force, the agent knows.
+        """
+        self._put(decision.model, intent=codec.decision_to_text(decision))
+
+    def prune(
+        self,
+        model: str,
+        *,
+        keep_observations: int,
+        keep_holds: int,
+        keep_decisions: int = 10_000,
+        max_age_seconds: float | None = None,
+        learns_from: int = 0,
+    ) -> int:
+        """Drop some of what need not stay of a model's history, so little that others hardly wait.
+
+        To be called again, after a pause, until nothing went; see :mod:`service.store.retention`.
 
         Args:
             model: Whose history.
-            keep_observations: How many observations stay.
-            keep_holds: How many HOLD decisions stay; there are by far the most of them.
-            keep_decisions: How many other decisions stay.
+            keep_observations: How many of the newest observations stay.
+            keep_holds: How many of the newest HOLD decisions stay; there are by far the most of them.
+            keep_decisions: How many of the newest other decisions stay.
+            max_age_seconds: What is so much older than the model's newest row of its kind goes, however few rows there
+                are; None: nothing goes for its age.
+            learns_from: How many of the newest observations stay whatever their age.
 
         Returns:
-            How many rows went.
-        """
-        hold = DECISIONS.c.action == Action.HOLD.value
-        kept = (
-            (OBSERVATIONS, OBSERVATIONS.c.model == model, keep_observations),
-            (DECISIONS, and_(DECISIONS.c.model == model, hold), keep_holds),
-            (DECISIONS, and_(DECISIONS.c.model == model, ~hold), keep_decisions),
-        )
-        deleted = 0
-        with self._database.transaction() as connection:
-            for table, mine, keep in kept:
-                newest_first = select(table.c.id).where(mine).order_by(table.c.id.desc())
-                newest_to_go = connection.scalar(newest_first.offset(keep).limit(1))
-                if newest_to_go is not None:
-                    deleted += connection.execute(delete(table).where(mine, table.c.id <= newest_to_go)).rowcount
-        return deleted
+            How many rows went; 0 when all that is left may stay.
 
-    def _insert(self, table: Table, values: dict[str, Any]) -> int:
-        with self._database.transaction() as connection:
-            return int(connection.execute(insert(table).values(values).returning(table.c.id)).scalar_one())
+        Raises:
+            InvalidValueError: A count is negative, or the age not positive.
+        """
+        retention = Retention(
+            observations=keep_observations,
+            holds=keep_holds,
+            decisions=keep_decisions,
+            max_age_seconds=max_age_seconds,
+            learns_from=learns_from,
+        )
+        return prune(self._database, model, retention, self._clock.time())
+
+    def export(self, model: str | None = None) -> Iterator[str]:
+        """The history of one model or of all as lines of JSON; see :mod:`service.store.exporting`."""
+        return export_lines(self._database, self._clock.time(), model)
+
+    def take_in(self, lines: BinaryIO) -> TakenIn:
+        """Import what :meth:`export` gave, all of it or nothing; see :mod:`service.store.importing`.
+
+        Raises:
+            InvalidValueError: A line cannot be used; its number is the field.
+        """
+        return import_lines(self._database, lines)
 
     def _put(self, model: str, **values: Any) -> None:
         values |= {"format": codec.FORMAT, "updated_at": self._clock.time()}
@@ -196,48 +234,10 @@ class Store:
             return list(connection.execute(query.order_by(table.c.id.desc()).limit(limit)).all())
 
     def _observation(self, row: Row[Any]) -> StoredObservation:
-        def read() -> StoredObservation:
-            workload, config, window = codec.observation_from_text(row.body, row.format)
-            return StoredObservation(
-                id=row.id,
-                model=row.model,
-                observed_at=row.observed_at,
-                workload=workload,
-                config=config,
-                window=window,
-            )
-
-        return self._decoded(read, f"observation {row.id}")
+        return rows.observation(row, self._database.name)
 
     def _decision(self, row: Row[Any]) -> Decision:
-        return self._decoded(lambda: codec.decision_from_text(row.body, row.format, row.id), f"decision {row.id}")
-
-    def _state(self, row: Row[Any]) -> StoredState:
-        def config(text: str | None) -> ServingConfig | None:
-            return None if text is None else ServingConfig.from_dict(codec.load(text, row.format))
-
-        def read() -> StoredState:
-            return StoredState(
-                model=row.model,
-                slo=None if row.slo is None else Slo.from_dict(codec.load(row.slo, row.format)),
-                mode=None if row.mode is None else Mode(row.mode),
-                incumbent=config(row.incumbent),
-                generation=row.generation,
-                last_known_good=config(row.last_known_good),
-                updated_at=row.updated_at,
-            )
-
-        return self._decoded(read, f"the state of model {row.model!r}")
-
-    def _decoded(self, read: Callable[[], _Record], what: str) -> _Record:
-        try:
-            return read()
-        except codec.NewerFormatError as error:
-            raise StoreError(f"{what} in {self._database.name} {error}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{what} in {self._database.name} is damaged: {error!r}; restore a backup, or delete that row"
-            ) from error
+        return rows.decision(row, self._database.name)
 
 
 def _check_limit(limit: int) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import io
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
 from service.domain.decision import Action, Decision, Mode, Reason
 from service.domain.errors import InvalidValueError
@@ -20,11 +19,7 @@ from service.domain.slo import Slo
 from service.store import Store
 from tests.support.history import CONFIG, WORKLOAD, a_decision, a_window
 from tests.support.manual_clock import START, ManualClock
-
-#: Names a PostgreSQL database in which tests may make schemas, such as postgresql+psycopg://user@host/name.
-POSTGRES_VARIABLE = "REGULUS_TEST_POSTGRES_URL"
-
-Factory = Callable[[], Store]
+from tests.support.postgres import Postgres
 
 
 @pytest.fixture
@@ -41,17 +36,9 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite memory":
         yield "sqlite://"
         return
-    url = os.environ.get(POSTGRES_VARIABLE)
-    if not url:
-        pytest.skip(f"{POSTGRES_VARIABLE} names no PostgreSQL to test with")
-    schema = f"regulus_test_{uuid.uuid4().hex}"
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
-    yield make_url(url).update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
-    with engine.begin() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    engine.dispose()
+    server: Postgres = request.getfixturevalue("postgres")
+    with server.schema() as url:
+        yield url
 
 
 @pytest.fixture
@@ -212,6 +199,93 @@ def test_pruning_everything_gives_no_id_twice(store: Store) -> None:
     numbers = fill(store, 3)
     assert store.prune("m", keep_observations=0, keep_holds=0) == 3
     assert store.add_observation("m", WORKLOAD, CONFIG, a_window()) > numbers[-1]
+
+
+def test_pruning_by_age_keeps_what_the_learner_begins_with(store: Store, clock: ManualClock) -> None:
+    observations = fill(store, 6)  # one second apart
+    holds = [store.add_decision(a_decision(number)) for number in range(6)]
+    clock.advance(100.0)
+    assert store.prune("m", keep_observations=100, keep_holds=100, max_age_seconds=2.5, learns_from=4) == 2
+    assert [o.id for o in store.replay("m")] == observations[-4:]
+    assert store.decisions("m") == holds[::-1]  # the newest of every kind stay
+    assert store.prune("m", keep_observations=100, keep_holds=100, max_age_seconds=2.5, learns_from=0) == 1
+    assert [o.id for o in store.replay("m")] == observations[-3:]
+
+
+def test_a_clock_that_runs_far_ahead_or_behind_drops_nothing(store: Store, clock: ManualClock) -> None:
+    numbers = fill(store, 3)
+    for jump in (1e9, -2e9):
+        clock.advance(jump)
+        assert store.prune("m", keep_observations=100, keep_holds=100, max_age_seconds=60.0) == 0
+    assert [o.id for o in store.replay("m")] == numbers
+
+
+def test_pruning_takes_a_few_rows_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.store.retention.BATCH", 4)
+    numbers = fill(store, 10)
+    went = []
+    while not went or went[-1]:
+        went.append(store.prune("m", keep_observations=1, keep_holds=1))
+        assert next(store.replay("m")).id == numbers[min(sum(went), 9)]  # the oldest go first
+    assert went == [4, 4, 1, 0]
+
+
+@pytest.mark.parametrize("wrong", [{"keep_observations": -1}, {"max_age_seconds": 0.0}, {"learns_from": -1}])
+def test_a_retention_that_means_nothing_is_refused(store: Store, wrong: dict[str, Any]) -> None:
+    fill(store, 1)
+    with pytest.raises(InvalidValueError):
+        store.prune("m", **{"keep_observations": 1, "keep_holds": 1, **wrong})
+    assert len(store.observations("m")) == 1
+
+
+def test_an_intent_stands_until_its_result_is_written(store: Store) -> None:
+    intended = a_decision(1, action=Action.APPLY)
+    store.put_intent(intended)
+    store.put_incumbent("m", ServingConfig(), 0)
+    store.add_decision(a_decision(2))  # a hold says nothing of it
+    store.add_decision(a_decision(3, model="other", action=Action.APPLY))
+    state = store.state("m")
+    assert state is not None
+    assert state.intent == intended
+    store.add_decision(intended)
+    state = store.state("m")
+    assert state is not None
+    assert (state.intent, state.generation) == (None, 0)
+
+
+def test_an_export_imported_elsewhere_is_the_same_history(store: Store, clock: ManualClock) -> None:
+    fill(store, 3)
+    fill(store, 2, "other")
+    for number in range(3):
+        store.add_decision(a_decision(number, action=Action.APPLY if number else Action.HOLD))
+    store.put_slo("m", Slo(0.05))
+    store.put_incumbent("m", CONFIG, 7)
+    exported = "".join(store.export()).encode()
+
+    elsewhere = Store.open("sqlite://", clock=clock)
+    taken = elsewhere.take_in(io.BytesIO(exported))
+
+    assert (taken.observations, taken.decisions, taken.states, taken.known) == (5, 3, 1, 0)
+    assert "".join(elsewhere.export()).encode() == exported
+    assert elsewhere.state("m") == store.state("m")
+    # And back: everything is known here.
+    again = store.take_in(io.BytesIO(exported))
+    assert (again.observations, again.decisions, again.states, again.known) == (0, 0, 0, 9)
+    assert "".join(store.export()).encode() == exported
+    elsewhere.close()
+
+
+def test_an_import_with_a_bad_line_takes_nothing_in(store: Store, clock: ManualClock) -> None:
+    source = Store.open("sqlite://", clock=clock)
+    fill(source, 5)
+    source.put_mode("m", Mode.AUTO)
+    lines = list(source.export())
+    source.close()
+    lines[4] = lines[4].replace('"cv"', '"vc"')
+    with pytest.raises(InvalidValueError, match=r"^line 5: observation: .*vc"):
+        store.take_in(io.BytesIO("".join(lines).encode()))
+    assert list(store.replay("m")) == []
+    assert store.state("m") is None
 
 
 def test_a_models_name_may_be_anything(store: Store) -> None:

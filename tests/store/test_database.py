@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -18,24 +18,6 @@ from service.store.database import Database
 from tests.support.history import CONFIG, WORKLOAD, a_decision, a_window
 
 ROOT = Path(__file__).parents[2]
-
-#: Writes for ever, in turns, and says so after each call has returned.
-WRITER = """
-import sys
-from service.store import Store
-from service.store.database import Database
-from tests.support.history import CONFIG, WORKLOAD, a_decision, a_window
-store = Store.open(sys.argv[1])
-number = 0
-while True:
-    number += 1
-    print("observation", store.add_observation("m", WORKLOAD, CONFIG, a_window(number)), flush=True)
-    print("decision", store.add_decision(a_decision(number)).id, flush=True)
-    store.put_incumbent("m", CONFIG, number)
-    print("generation", number, flush=True)
-    if number % 5 == 0:
-        store.prune("other", keep_observations=1, keep_holds=1)
-"""
 
 #: Fills a store whose files may not grow beyond what the second argument says, then goes on when they may.
 FILLER = """
@@ -73,32 +55,19 @@ def python(script: str, *arguments: str) -> list[str]:
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-@pytest.mark.parametrize("lines", [1, 7, 40])
-def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path, lines: int) -> None:
-    path = tmp_path / "regulus.db"
-    with subprocess.Popen(
-        python(WRITER, url_of(path)), stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT
-    ) as process:
-        assert process.stdout is not None
-        told = [process.stdout.readline() for _ in range(lines)]
-        process.send_signal(signal.SIGKILL)
-        told += process.stdout.readlines()
-    acknowledged: dict[str, set[int]] = {"observation": set(), "decision": set(), "generation": {0}}
-    for line in told:
-        what, number = line.split()
-        acknowledged[what].add(int(number))
-
-    with sqlite3.connect(path) as raw:
-        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    raw.close()
-    store = Store.open(url_of(path))
-    assert acknowledged["observation"] <= {found.id for found in store.replay("m")}
-    assert acknowledged["decision"] <= {found.id for found in store.decisions("m", limit=100_000)}
-    state = store.state("m")
-    generation = state.generation if state and state.generation else 0
-    assert generation in (max(acknowledged["generation"]), max(acknowledged["generation"]) + 1)
-    assert store.add_observation("m", WORKLOAD, CONFIG, a_window()) > max(acknowledged["observation"])
-    store.close()
+def test_kill_9_at_any_point_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    """Before each statement, within them, and at random; while migrating and while writing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.kill_points", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    deaths = ast.literal_eval(done.stdout)
+    assert min(deaths.values()) >= 10, deaths
 
 
 def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
@@ -121,16 +90,44 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
     assert path.read_text().startswith("my notes")
 
 
-def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["pages", "cut off", "header"])
+def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "regulus.db"
     store = Store.open(url_of(path))
     for number in range(50):
         store.add_observation("m", WORKLOAD, CONFIG, a_window(number))
     store.close()
     whole = path.read_bytes()
-    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
-    with pytest.raises(StoreError, match=r"regulus\.db.*backup"):
+    damaged = {
+        "pages": whole[:4096] + b"\xff" * (len(whole) - 4096),
+        "cut off": whole[: len(whole) // 2],
+        "header": b"\x00" * 100 + whole[100:],
+    }[damage]
+    path.write_bytes(damaged)
+    with pytest.raises(StoreError, match=r"regulus\.db.*the file is damaged: stop.*move.*`regulus history import`"):
         list(Store.open(url_of(path)).replay("m"))
+
+    path.rename(tmp_path / "damaged.db")
+    again = Store.open(url_of(path))
+    assert again.add_observation("m", WORKLOAD, CONFIG, a_window()) == 1
+    again.close()
+
+
+def test_pruning_shortens_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "regulus.db"
+    store = Store.open(url_of(path))
+    for number in range(300):
+        store.add_observation("m", WORKLOAD, CONFIG, a_window(number))
+    store.close()
+    before = path.stat().st_size
+
+    store = Store.open(url_of(path))
+    while store.prune("m", keep_observations=10, keep_holds=1):
+        pass
+    store.close()
+
+    assert path.stat().st_size < before / 4
+    assert len(Store.open(url_of(path)).observations("m", limit=100)) == 10
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
