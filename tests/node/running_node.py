@@ -194,11 +194,13 @@ class Load:
     """Requests over gRPC and REST, some always in hand, for as long as the block lasts.
 
     Attributes:
+        clients: How many ask, each one thing at a time.
         answered: Good answers.
         lost: Others, with what was said.
         in_hand: Requests that have no answer yet.
     """
 
+    clients: int
     answered: int = 0
     lost: list[str] = field(default_factory=list)
     in_hand: int = 0
@@ -221,7 +223,7 @@ class Load:
 @contextlib.asynccontextmanager
 async def load(node: RunningNode, each: int = 4) -> AsyncIterator[Load]:
     """``each`` clients of each protocol that ask without pause."""
-    seen = Load()
+    seen = Load(clients=2 * each)
     stopping = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         tasks = []
