@@ -1,23 +1,41 @@
-"""Who may ask: a bearer token, or nobody but this machine.
+"""Who asks: the bearer of a known token or, where there are no tokens, anybody on this machine.
 
-Without a token the service listens on loopback only, and answers only requests whose Host header names loopback: else a
-web page could point a name of its own at 127.0.0.1 (DNS rebinding) and steer the model server from a browser.
+Without a token the service listens on loopback only, and answers only requests whose Host header names loopback.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 
-from service.api.problems import UNAUTHENTICATED, WRONG_HOST, Kind
+from service.access.exposure import names_loopback
+from service.access.limiter import of_failures, retry_after
+from service.access.scopes import Scope
+from service.access.token_file import TokenSource
+from service.access.tokens import bearer
+from service.api.problems import RATE_LIMITED, UNAUTHENTICATED, WRONG_HOST, Kind
+from service.domain.clock import Clock
 
 #: For probes, which carry no token; they tell nothing but whether the service works.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+
+#: What the audit log calls a caller where no token is asked for.
+LOCAL_NAME = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks.
+
+    Attributes:
+        name: Of the token.
+        scope: What may be done.
+    """
+
+    name: str
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,54 +48,43 @@ class Refusal:
 
 
 class Gate:
-    """Decides from path and headers alone whether a request may pass.
+    """Tells from the headers who asks.
 
     Args:
-        token: The bearer token that every request must carry; None admits loopback hosts without one.
+        tokens: Those that count; None admits loopback hosts without one, for everything.
+        clock: Time.
     """
 
-    open_paths = OPEN_PATHS
+    def __init__(self, tokens: TokenSource | None, clock: Clock) -> None:
+        self._tokens = tokens
+        self._clock = clock
+        self._failures = of_failures(clock)
 
-    def __init__(self, token: str | None) -> None:
-        # Digests have one length, so comparing them tells an attacker not even the token's length.
-        self._digest = _digest(token.encode()) if token is not None else None
+    @property
+    def asks(self) -> bool:
+        """Whether callers must show a token."""
+        return self._tokens is not None
 
-    def refusal(self, path: str, headers: Headers) -> Refusal | None:
-        """Why the request may not pass; None when it may."""
-        if path in self.open_paths:
-            return None
-        if self._digest is None:
-            return self._host_refusal(headers.get("host", ""))
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(_digest(given.strip().encode("latin-1")), self._digest):
-            return None
-        detail = "send the header Authorization: Bearer TOKEN with the token of this service"
+    def identify(self, headers: Headers, address: str) -> Caller | Refusal:
+        """Who asks, or why that is not known.
+
+        Args:
+            headers: Of the request.
+            address: Where it comes from.
+        """
+        if self._tokens is None:
+            host = headers.get("host", "")
+            if names_loopback(host):
+                return Caller(LOCAL_NAME, Scope.ADMIN)
+            detail = f"this service has no token, so it answers to names of loopback only, not to {host[:100]!r}"
+            return Refusal(WRONG_HOST, detail)
+        secret = bearer(headers.get("authorization", ""))
+        token = self._tokens.current().find(secret, self._clock.time()) if secret is not None else None
+        if token is not None:
+            return Caller(token.name, token.scope)
+        wait = self._failures.take(address)
+        if wait > 0:
+            detail = "too many requests without a valid token came from this address"
+            return Refusal(RATE_LIMITED, detail, {"Retry-After": retry_after(wait)})
+        detail = "send the header Authorization: Bearer TOKEN with a token of this service that has not expired"
         return Refusal(UNAUTHENTICATED, detail, {"WWW-Authenticate": 'Bearer realm="regulus"'})
-
-    @staticmethod
-    def _host_refusal(host: str) -> Refusal | None:
-        if is_loopback(_host_name(host)):
-            return None
-        detail = f"this service has no token, so it answers to names of loopback only, not to {host[:100]!r}"
-        return Refusal(WRONG_HOST, detail)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _digest(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
-
-
-def _host_name(header: str) -> str:
-    """Host header without its port and without the brackets of an IPv6 address."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.rpartition(":")[0] if ":" in header else header

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request
 from prometheus_client import CollectorRegistry
 
+from service.access.audit import AuditLog
 from service.api import examples
 from service.control.supervisor import Supervisor
 from service.store import Store
@@ -24,11 +25,13 @@ class Running:
         supervisor: The loops of all models.
         store: The history.
         registry: Our own metrics.
+        audit: Who changed what, and who was refused.
     """
 
     supervisor: Supervisor
     store: Store
     registry: CollectorRegistry
+    audit: AuditLog
 
 
 def running(request: Request) -> Running:

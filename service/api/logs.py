@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from service.access import redaction
 from service.api.settings import LogFormat, LogSettings
 
 #: Libraries whose info lines repeat what we log ourselves.
 QUIET_LIBRARIES = ("httpx", "httpcore", "uvicorn", "alembic", "asyncio")
-
-_USERINFO = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")
 
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
@@ -37,7 +35,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     last = (
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
-        mask_passwords,
+        mask_secrets,
         renderer,
     )
     handler = logging.StreamHandler(target)
@@ -55,14 +53,8 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     )
 
 
-def mask_passwords(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Hide the password of every URL in a line, wherever an error message brought it from."""
+def mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Hide what may be a secret, wherever an error message brought it from. After exceptions have become text."""
     for name, value in event.items():
-        if isinstance(value, str) and "://" in value:
-            event[name] = mask_url(value)
+        event[name] = redaction.mask_named(name, value)
     return event
-
-
-def mask_url(text: str) -> str:
-    """``text`` with the passwords of its URLs replaced by ``***``."""
-    return _USERINFO.sub(r"\1:***", text)

@@ -1,7 +1,7 @@
 """Middleware: what happens to every request before a route sees it.
 
-From the outside in: :class:`RequestContext` (request id, access log, security headers, no exception escapes),
-:class:`Admission` (how many at once, which host, whose token), :class:`BodyLimit` (how much, how slowly). Plain
+From the outside in: :class:`RequestContext` (request id, security headers, no exception escapes, accounts),
+:class:`Admission` (who asks, for what, how often, how many at once), :class:`BodyLimit` (how much, how slowly). Plain
 ASGI: no tasks, no buffering beyond the bounded body.
 """
 
@@ -9,32 +9,45 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import problems, request_id
-from service.api.auth import Gate
-
-#: Asked for every few seconds by machines, so logged at debug level only.
-QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+from service.access.limiter import RateLimiter, retry_after
+from service.api import facts, problems, request_id
+from service.api.accounting import Accounting
+from service.api.auth import OPEN_PATHS, Caller, Gate, Refusal
+from service.api.directory import Directory
+from service.api.facts import Facts
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
 
-_log = structlog.get_logger("service.api.access")
+#: Over TLS: for a year browsers do not come back without it.
+TLS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class RequestContext:
-    """Names the request, logs it once it is answered, adds security headers, turns escaped exceptions into problems."""
+    """Names the request, adds security headers, turns escaped exceptions into problems, keeps the books.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: What follows.
+        directory: Gives the operations there are; called once the application is complete.
+        accounting: Told of every request that has ended.
+    """
+
+    def __init__(self, app: ASGIApp, directory: Callable[[], Directory], accounting: Accounting) -> None:
         self.app = app
+        self.directory = directory
+        self.accounting = accounting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -44,6 +57,15 @@ class RequestContext:
         name = request_id.begin(Headers(scope=scope).get(request_id.HEADER))
         started = time.perf_counter()
         status: int | None = None
+        secured = SECURITY_HEADERS | (TLS_HEADERS if scope.get("scheme") == "https" else {})
+        known = Facts(
+            request_id=name,
+            method=scope["method"],
+            path=scope["path"],
+            address=(scope.get("client") or ("", 0))[0],
+            operation=self.directory().find(scope["method"], scope["path"]),
+        )
+        facts.attach(scope, known)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -51,7 +73,7 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[request_id.HEADER] = name
-                for key, value in SECURITY_HEADERS.items():
+                for key, value in secured.items():
                     headers[key] = value
             await send(message)
 
@@ -65,57 +87,81 @@ class RequestContext:
                     raise
                 await answer(scope, receive, send_with_headers)
             finally:
-                log = _log.debug if scope["path"] in QUIET_PATHS else _log.info
-                log(
-                    "request",
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=status,
-                    seconds=round(time.perf_counter() - started, 6),
-                )
+                self.accounting.answered(known, status, time.perf_counter() - started)
 
 
 class Admission:
-    """Refuses a request that is one too many, that names another host, or that lacks the token.
+    """Lets a request in that names this host or carries a token, whose scope suffices, and that is not one too many.
 
+    Nothing passes that the API's document does not hold, so that no route can be reached whose scope nobody states.
     Health checks pass always: an orchestrator must not end a service because it is busy.
 
     Args:
         app: What follows.
-        gate: Decides on host and token.
+        gate: Tells who asks.
+        limiter: How often one caller may ask.
         max_concurrent: Requests in progress at once.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, max_concurrent: int) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, limiter: RateLimiter, max_concurrent: int) -> None:
         self.app = app
         self.gate = gate
+        self.limiter = limiter
         self.max_concurrent = max_concurrent
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self.app(scope, receive, send)
             return
-        path = scope["path"]
-        refusal = self.gate.refusal(path, Headers(scope=scope))
-        if refusal is not None:
-            await problems.problem_response(refusal.kind, refusal.detail, path, headers=refusal.headers)(
-                scope, receive, send
-            )
-            return
-        if path in self.gate.open_paths:
-            await self.app(scope, receive, send)
-            return
-        if self._running >= self.max_concurrent:
-            detail = f"{self._running} requests are in progress; try again in a moment"
-            await problems.problem_response(problems.OVERLOADED, detail, path)(scope, receive, send)
+        known = facts.of(scope)
+        known.refusal = self._refusal(known, Headers(scope=scope))
+        if known.refusal is not None:
+            kind, detail, headers = known.refusal.kind, known.refusal.detail, known.refusal.headers
+            await problems.problem_response(kind, detail, known.path, headers=headers)(scope, receive, send)
             return
         self._running += 1
         try:
             await self.app(scope, receive, send)
         finally:
             self._running -= 1
+
+    def _refusal(self, known: Facts, headers: Headers) -> Refusal | None:
+        """Why a request may not pass; None when it may."""
+        caller = self.gate.identify(headers, known.address)
+        if isinstance(caller, Refusal):
+            return caller
+        known.caller = caller
+        # A token is one caller wherever it is used; without tokens every address is.
+        wait = self.limiter.take(f"{caller.name} {known.address if not self.gate.asks else ''}")
+        if wait > 0:
+            detail = f"{caller.name!r} asks too often; try again in {wait:.1f} s"
+            return Refusal(problems.RATE_LIMITED, detail, {"Retry-After": retry_after(wait)})
+        return _no_such_operation(known) or _beyond_scope(known, caller) or self._overload()
+
+    def _overload(self) -> Refusal | None:
+        if self._running < self.max_concurrent:
+            return None
+        return Refusal(problems.OVERLOADED, f"{self._running} requests are in progress; try again in a moment")
+
+
+def _no_such_operation(known: Facts) -> Refusal | None:
+    operation = known.operation
+    if not operation.methods:
+        return Refusal(problems.NOT_FOUND, f"{known.method} {known.path}: Not Found")
+    if known.method not in operation.methods:
+        allowed = {"Allow": ", ".join(operation.methods)}
+        return Refusal(problems.METHOD_NOT_ALLOWED, f"{known.method} {known.path}: Method Not Allowed", allowed)
+    return None
+
+
+def _beyond_scope(known: Facts, caller: Caller) -> Refusal | None:
+    needed = known.operation.scope
+    if caller.scope.allows(needed):
+        return None
+    detail = f"this needs a token with scope {needed.value}; {caller.name!r} has scope {caller.scope.value}"
+    return Refusal(problems.FORBIDDEN, detail)
 
 
 class BodyLimit:
@@ -144,6 +190,7 @@ class BodyLimit:
             detail = f"it may have at most {self.max_bytes} bytes"
             await problems.problem_response(problems.BODY_TOO_LARGE, detail, path, headers=close)(scope, receive, send)
             return
+        facts.of(scope).body = body
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:

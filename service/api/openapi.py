@@ -9,22 +9,25 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service import __version__
-from service.api.auth import OPEN_PATHS
+from service.access.scopes import Scope
 from service.api.problems import Problem
+from service.api.scopes import OPEN_OPERATIONS, scope_of
 
 DESCRIPTION = """\
 Regulus keeps ML model servers inside their latency objectives by reconfiguring them while they serve.
 
 Times are Unix seconds, durations seconds, unless a name says otherwise. Every error is an RFC 9457 problem
 (`application/problem+json`). Every answer carries `X-Request-ID`, which finds the request in the service's log.
-A service that was given a token wants `Authorization: Bearer TOKEN` everywhere but at `/healthz` and `/readyz`; one
-without a token listens on loopback only.
+A service that was given tokens wants `Authorization: Bearer TOKEN` everywhere but at `/healthz` and `/readyz`: 401
+without a valid one, 403 when its scope (`read` < `operate` < `admin`) does not allow the operation. One without tokens
+listens on loopback only. Whoever asks too often is answered 429, with `Retry-After`.
 """
 
 TAGS = [
     {"name": "models", "description": "What is steered, its objective and its mode."},
     {"name": "configurations", "description": "What is in force, what would be better, and a person's own choice."},
     {"name": "history", "description": "What was decided and what was measured."},
+    {"name": "audit", "description": "Who changed what, and who was refused."},
     {"name": "service", "description": "The service itself."},
 ]
 
@@ -54,14 +57,19 @@ def _declare_problems(made: dict[str, Any]) -> None:
 
 
 def _declare_token(made: dict[str, Any]) -> None:
+    """Say which scope each operation needs; as OpenAPI 3.1 has it, a bearer scheme's requirement lists role names."""
+    scopes = ", ".join(f"`{scope.value}`" for scope in Scope)
     made["components"]["securitySchemes"] = {
-        "token": {"type": "http", "scheme": "bearer", "description": "Needed where the service was given a token."}
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": f"Needed where the service was given tokens. Scopes, each including those before: {scopes}.",
+        }
     }
-    made["security"] = [{"token": []}, {}]
-    for path, item in made["paths"].items():
-        if path in OPEN_PATHS:
-            for operation in item.values():
-                operation["security"] = []
+    for operation in operations(made):
+        name = operation["operationId"]
+        # The empty requirement: without tokens the service listens on loopback, and asks for none.
+        operation["security"] = [] if name in OPEN_OPERATIONS else [{"token": [scope_of(name).value]}, {}]
 
 
 def operations(made: dict[str, Any]) -> list[dict[str, Any]]:

@@ -112,6 +112,7 @@ class Kind:
 
 MALFORMED = Kind("malformed-body", HTTPStatus.BAD_REQUEST, "The body is not JSON")
 UNAUTHENTICATED = Kind("unauthenticated", HTTPStatus.UNAUTHORIZED, "A valid bearer token is required")
+FORBIDDEN = Kind("forbidden", HTTPStatus.FORBIDDEN, "The token does not allow this")
 NOT_FOUND = Kind("not-found", HTTPStatus.NOT_FOUND, "Not found")
 UNKNOWN_MODEL = Kind("unknown-model", HTTPStatus.NOT_FOUND, "Unknown model")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", HTTPStatus.METHOD_NOT_ALLOWED, "Method not allowed")
@@ -122,6 +123,7 @@ BODY_TOO_LARGE = Kind("body-too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Th
 NOT_JSON = Kind("unsupported-media-type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json")
 WRONG_HOST = Kind("misdirected-request", HTTPStatus.MISDIRECTED_REQUEST, "The Host header names another machine")
 INVALID = Kind("invalid-value", HTTPStatus.UNPROCESSABLE_ENTITY, "A value was refused")
+RATE_LIMITED = Kind("rate-limited", HTTPStatus.TOO_MANY_REQUESTS, "Too many requests", 1)
 INTERNAL = Kind("internal-error", HTTPStatus.INTERNAL_SERVER_ERROR, "The service met a fault of its own")
 AGENT_FAILED = Kind("agent-failed", HTTPStatus.BAD_GATEWAY, "The agent failed")
 AGENT_UNAVAILABLE = Kind("agent-unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "The agent did not answer", 5)
@@ -153,7 +155,7 @@ _BY_STATUS = {
 }
 
 #: What any route under /v1 may answer with, whatever it does.
-COMMON = (UNAUTHENTICATED, WRONG_HOST, INTERNAL, OVERLOADED)
+COMMON = (UNAUTHENTICATED, FORBIDDEN, WRONG_HOST, RATE_LIMITED, INTERNAL, OVERLOADED)
 #: What a route with a body may answer with besides.
 BODY = (MALFORMED, BODY_TIMEOUT, BODY_TOO_LARGE, NOT_JSON, INVALID)
 
@@ -180,7 +182,7 @@ def problem_response(
     )
     all_headers = dict(headers or {})
     if kind.retry_after_seconds is not None:
-        all_headers["Retry-After"] = str(kind.retry_after_seconds)
+        all_headers.setdefault("Retry-After", str(kind.retry_after_seconds))
     return JSONResponse(
         problem.model_dump(exclude_none=True), kind.status.value, headers=all_headers, media_type=MEDIA_TYPE
     )

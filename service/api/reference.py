@@ -32,6 +32,8 @@ def markdown(document: Mapping[str, Any], *, level: int = 2) -> str:
 
 def _operation(operation: Mapping[str, Any]) -> Iterator[str]:
     yield from (operation["description"], "")
+    if security := operation.get("security"):
+        yield from (f"Scope: `{security[0]['token'][0]}`.", "")
     if parameters := operation.get("parameters"):
         yield from ("| parameter | in | type | meaning |", "|---|---|---|---|")
         for parameter in parameters:

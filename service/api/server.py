@@ -9,15 +9,23 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import FrameType
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from service.access.exposure import is_loopback
+from service.access.tls import CertificateWatch, server_context
 from service.api.app import create_app
+from service.api.connection import patient_protocol
 from service.api.settings import ServerSettings, Settings
+from service.domain.clock import SystemClock
 from service.domain.errors import RegulusError
+
+_log = structlog.get_logger(__name__)
 
 #: Connections that may wait to be accepted.
 BACKLOG = 128
@@ -86,20 +94,39 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
     Raises:
         PortError: The address cannot be listened on.
         StoreError: The history cannot be opened.
-        InvalidValueError: The token's file cannot be used.
+        InvalidValueError: A file of tokens, or for TLS, cannot be used.
     """
     app = create_app(settings)
+    tls = _tls(settings.server)
+    if tls is None and not is_loopback(settings.server.host):
+        _log.warning("tokens come in unencrypted: set server.tls_certificate, or put a proxy with TLS in front")
     with listen(settings.server) as listener:
-        asyncio.run(_serve(app, listener, settings.server, announce))
+        asyncio.run(_serve(app, listener, settings.server, tls, announce))
+
+
+def _tls(settings: ServerSettings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    certificate, key = settings.tls_certificate, settings.tls_key
+    return server_context(certificate, key, settings.tls_client_ca, field="server.tls_certificate")
 
 
 async def _serve(
-    app: FastAPI, listener: socket.socket, settings: ServerSettings, announce: Callable[[str], None]
+    app: FastAPI,
+    listener: socket.socket,
+    settings: ServerSettings,
+    tls: ssl.SSLContext | None,
+    announce: Callable[[str], None],
 ) -> None:
     host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls is not None else "http"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     config = uvicorn.Config(
         app,
+        http=patient_protocol(settings.header_timeout_seconds),
+        h11_max_incomplete_event_size=settings.max_header_bytes,
+        limit_concurrency=settings.max_connections,
+        backlog=BACKLOG,
         # The lifespan is entered below, where its errors come out as they are instead of as a logged traceback.
         lifespan="off",
         log_config=None,
@@ -109,8 +136,23 @@ async def _serve(
         proxy_headers=False,
         ws="none",
         timeout_graceful_shutdown=round(settings.shutdown_timeout_seconds),
+        ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
     )
     server = _Server(config, started=lambda: announce(url))
     with server.capture_signals():
-        async with app.router.lifespan_context(app):
+        async with app.router.lifespan_context(app), _renewed(settings, tls):
             await server.serve([listener])
+
+
+@contextlib.asynccontextmanager
+async def _renewed(settings: ServerSettings, tls: ssl.SSLContext | None) -> AsyncIterator[None]:
+    """Take renewed certificates while the block runs."""
+    if tls is None or settings.tls_certificate is None or settings.tls_key is None:
+        yield
+        return
+    watch = CertificateWatch(tls, settings.tls_certificate, settings.tls_key)
+    task = asyncio.create_task(watch.watch(SystemClock()), name="certificate")
+    try:
+        yield
+    finally:
+        task.cancel()

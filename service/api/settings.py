@@ -12,16 +12,15 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from service.api.auth import is_loopback
+from service.access.exposure import check_exposure
+from service.access.token_file import TokenSource, single
+from service.access.tokens import Token, check_secret
 from service.control.settings import LoopSettings, ModelSettings
 from service.control.settings import Settings as Section
 from service.domain.errors import InvalidValueError
 
 #: Beside TensorFlow Serving's 8500 and 8501.
 DEFAULT_PORT = 8510
-
-#: Shorter tokens can be guessed.
-MIN_TOKEN_CHARS = 16
 
 
 class LogLevel(StrEnum):
@@ -57,15 +56,64 @@ class ServerSettings(Section):
         description="TCP port to listen on; 0 takes a free one and says which. 8510 stands beside TensorFlow Serving's "
         "8500 and 8501.",
     )
+    tokens_file: Path | None = Field(
+        default=None,
+        description="File of tokens with scopes, made by `regulus token create`; it holds digests, never a token, and "
+        "is read again whenever it changes. Unset: none.",
+    )
     auth_token: SecretStr | None = Field(
         default=None,
-        description="Bearer token that every request must carry, at least 16 characters. Better given by "
-        "auth_token_file. Unset: none is needed, and only loopback is served.",
+        description="One bearer token that allows everything, at least 16 characters; in logs its bearer is "
+        "called default. Better given by auth_token_file. Unset: none. Without any token only loopback is served.",
     )
     auth_token_file: Path | None = Field(
         default=None,
-        description="File that holds the token, such as a mounted secret; read once at the start, space around it is "
-        "ignored. Unset: none.",
+        description="File that holds that one token, such as a mounted secret; read again whenever it changes, space "
+        "around it is ignored. Unset: none.",
+    )
+    tls_certificate: Path | None = Field(
+        default=None,
+        description="PEM file: the server's certificate and those between it and the root. With it the service speaks "
+        "HTTPS only; a renewed one is taken within seconds. Unset: plain HTTP, for loopback or a proxy in front.",
+    )
+    tls_key: Path | None = Field(
+        default=None, description="PEM file: the certificate's key, without a passphrase. Unset: none."
+    )
+    tls_client_ca: Path | None = Field(
+        default=None,
+        description="PEM file: authorities, one of which must have signed the certificate that a client shows, beside "
+        "its token. Unset: clients show none.",
+    )
+    requests_per_second: float = Field(
+        default=50.0,
+        gt=0,
+        le=1_000_000,
+        description="Requests a second that one token (without tokens: one address) may make in the long run; more "
+        "are answered 429. A dashboard makes one.",
+    )
+    request_burst: int = Field(
+        default=200,
+        ge=1,
+        le=1_000_000,
+        description="Requests (count) that it may make at once after a pause.",
+    )
+    max_header_bytes: int = Field(
+        default=16_384,
+        ge=1_024,
+        le=1_048_576,
+        description="Largest head of a request, bytes: path, query and headers.",
+    )
+    header_timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="Longest wait for a request's head, and for the first one on a new connection, seconds.",
+    )
+    max_connections: int = Field(
+        default=512,
+        ge=1,
+        le=100_000,
+        description="Connections at once (count); on more, requests are answered 503. Bounds memory and open files.",
     )
     max_body_bytes: int = Field(
         default=65_536,
@@ -100,38 +148,35 @@ class ServerSettings(Section):
         if self.auth_token is not None and self.auth_token_file is not None:
             raise InvalidValueError("auth_token_file", "give auth_token or auth_token_file, not both")
         if self.auth_token is not None:
-            _check_token("auth_token", self.auth_token.get_secret_value())
-        if not is_loopback(self.host) and self.auth_token is None and self.auth_token_file is None:
-            raise InvalidValueError(
-                "host",
-                f"{self.host} can be reached from other machines, which needs a token: set auth_token_file, or listen "
-                "on 127.0.0.1",
-            )
+            check_secret("auth_token", self.auth_token.get_secret_value())
+        for given, other in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
+            if getattr(self, given) is not None and getattr(self, other) is None:
+                raise InvalidValueError(given, f"needs {other} beside it")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise InvalidValueError("tls_client_ca", "needs tls_certificate and tls_key beside it")
+        check_exposure(
+            self.host, authenticated=self.asks_for_token, field="host", remedy="tokens_file or auth_token_file"
+        )
         return self
 
-    def token(self) -> str | None:
-        """The bearer token; None where none is needed.
+    @property
+    def asks_for_token(self) -> bool:
+        """Whether callers must show a token."""
+        return any(given is not None for given in (self.auth_token, self.auth_token_file, self.tokens_file))
+
+    def tokens(self) -> TokenSource | None:
+        """The tokens that count; None where none is asked for. Files are read.
 
         Raises:
-            InvalidValueError: The file cannot be read, or what it holds is no token.
+            InvalidValueError: A file cannot be read, or holds no tokens.
         """
-        if self.auth_token is not None:
-            return self.auth_token.get_secret_value()
-        if self.auth_token_file is None:
+        if not self.asks_for_token:
             return None
-        try:
-            token = self.auth_token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidValueError(
-                "server.auth_token_file", f"{self.auth_token_file} cannot be read: {error}"
-            ) from error
-        _check_token("server.auth_token_file", token)
-        return token
-
-
-def _check_token(field: str, token: str) -> None:
-    if len(token) < MIN_TOKEN_CHARS or not token.isascii() or not token.isprintable() or " " in token:
-        raise InvalidValueError(field, f"a token is at least {MIN_TOKEN_CHARS} visible ASCII characters")
+        fixed: list[Token] = []
+        if self.auth_token is not None:
+            fixed.append(single(self.auth_token.get_secret_value()))
+        named = (("server.auth_token_file", self.auth_token_file), ("server.tokens_file", self.tokens_file))
+        return TokenSource(fixed, [(path, name) for name, path in named if path is not None])
 
 
 class StoreSettings(Section):
@@ -159,12 +204,67 @@ class LogSettings(Section):
     )
 
 
+class AuditSettings(Section):
+    """Where it is written down who changed what, and who was refused."""
+
+    file: Path | None = Field(
+        default=None,
+        description="File to which one JSON line an attempt is appended; it may be renamed away at any time, as "
+        "logrotate does. Unset: the entries are lines of the log, named audit.",
+    )
+
+
+class AgentsSettings(Section):
+    """How the service shows the agents of its nodes who it is, and how it knows them. The same for all nodes."""
+
+    token: SecretStr | None = Field(
+        default=None,
+        description="Bearer token that the agents ask for, at least 16 characters. Better given by token_file. It is "
+        "sent to the hosts of agent_url only. Unset: none is sent.",
+    )
+    token_file: Path | None = Field(
+        default=None,
+        description="File that holds that token; read again whenever it changes, space around it is ignored. Unset: "
+        "none.",
+    )
+    ca: Path | None = Field(
+        default=None,
+        description="PEM file: authorities that sign the agents' certificates, for https addresses. Unset: the "
+        "system's.",
+    )
+    client_certificate: Path | None = Field(
+        default=None,
+        description="PEM file: certificate that is shown to agents that ask for one (mutual TLS). Unset: none.",
+    )
+    client_key: Path | None = Field(
+        default=None,
+        description="PEM file: its key, without a passphrase. Unset: it stands in client_certificate.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.token is not None and self.token_file is not None:
+            raise InvalidValueError("token_file", "give token or token_file, not both")
+        if self.token is not None:
+            check_secret("token", self.token.get_secret_value())
+        if self.client_key is not None and self.client_certificate is None:
+            raise InvalidValueError("client_key", "needs client_certificate beside it")
+        return self
+
+
 class Settings(Section):
     """All settings of the control service."""
 
     server: ServerSettings = Field(default=ServerSettings(), description="Where the API listens, and to whom.")
     store: StoreSettings = Field(default=StoreSettings(), description="Where the history is kept.")
     log: LogSettings = Field(default=LogSettings(), description="What is logged, to standard error.")
+    audit: AuditSettings = Field(
+        default=AuditSettings(), description="Where it is written down who changed what, and who was refused."
+    )
+    agents: AgentsSettings = Field(
+        default=AgentsSettings(),
+        description="How the service shows the agents of its nodes who it is, and how it knows them.",
+    )
     loop: LoopSettings = Field(default=LoopSettings(), description="How the loop watches, judges and acts.")
     models: tuple[ModelSettings, ...] = Field(
         default=(), description="The models to steer, at least one: a service without one has nothing to do."

@@ -18,7 +18,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from service.api.logs import mask_url
+from service.access.redaction import mask_url
 from service.api.settings import Settings
 from service.domain.errors import RegulusError
 
@@ -30,7 +30,18 @@ DEFAULT_FILE = Path("regulus.toml")
 
 #: Variables of the same prefix that the command line reads.
 CLIENT_VARIABLES = frozenset(
-    {"REGULUS_URL", "REGULUS_TOKEN", "REGULUS_TOKEN_FILE", "REGULUS_CONFIG", "REGULUS_TFS_BINARY", "REGULUS_ENVOY"}
+    {
+        "REGULUS_URL",
+        "REGULUS_TOKEN",
+        "REGULUS_TOKEN_FILE",
+        "REGULUS_CA",
+        "REGULUS_CLIENT_CERTIFICATE",
+        "REGULUS_CLIENT_KEY",
+        "REGULUS_CONFIG",
+        "REGULUS_AGENT_TOKEN_FILE",
+        "REGULUS_TFS_BINARY",
+        "REGULUS_ENVOY",
+    }
 )
 
 #: What Kubernetes puts into every container beside a Service named "regulus"; not meant for us.

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from service.api.logs import mask_url
+from service.access.redaction import mask_url
 from service.api.settings import Settings
 from service.api.settings_sources import ENV_DELIMITER, ENV_PREFIX
 from service.control.settings import ModelSettings, SloSettings
@@ -28,6 +28,16 @@ _EXAMPLES: dict[str, Any] = {
     "bound_seconds": 0.05,
     "auth_token": "at-least-16-characters",
     "auth_token_file": "/run/secrets/regulus-token",
+    "tokens_file": "/etc/regulus/tokens.json",
+    "tls_certificate": "/etc/regulus/tls/tls.crt",
+    "tls_key": "/etc/regulus/tls/tls.key",
+    "tls_client_ca": "/etc/regulus/tls/clients-ca.crt",
+    "file": "/var/log/regulus/audit.jsonl",
+    "token": "at-least-16-characters",
+    "token_file": "/run/secrets/agent-token",
+    "ca": "/etc/regulus/agents/ca.crt",
+    "client_certificate": "/etc/regulus/agents/tls.crt",
+    "client_key": "/etc/regulus/agents/tls.key",
 }
 
 _HIDDEN = "***"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
@@ -56,15 +57,19 @@ class Client:
         url: Root of the API.
         token: Bearer token; None sends none.
         timeout_seconds: Longest wait for an answer.
+        tls: For https; True trusts the system's authorities.
     """
 
-    def __init__(self, url: str, token: str | None, timeout_seconds: float) -> None:
+    def __init__(self, url: str, token: str | None, timeout_seconds: float, tls: ssl.SSLContext | bool = True) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url
         self._timeout_seconds = timeout_seconds
         try:
             self._http = httpx.Client(
-                base_url=url, headers=headers, timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS)
+                base_url=url,
+                headers=headers,
+                timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
+                verify=tls,
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise ClientError(f"{url!r} is not a URL: {error}", ExitCode.USAGE) from error
@@ -78,6 +83,15 @@ class Client:
     def get(self, path: str, **query: Any) -> Any:
         """The answer to a GET; parameters that are None are left out."""
         return self._ask("GET", path, params={name: value for name, value in query.items() if value is not None})
+
+    def stream(self, path: str, **query: Any) -> Iterator[bytes]:
+        """The body of the answer to a GET, piece by piece as it comes."""
+        params = {name: value for name, value in query.items() if value is not None}
+        with self._failures_told(), self._http.stream("GET", path, params=params) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise ClientError(_told(answer, _content(answer)), ExitCode.REFUSED)
+            yield from answer.iter_bytes()
 
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
         """The answer to a PUT."""
@@ -114,8 +128,18 @@ class Client:
         return [str(model["name"]) for model in self.get("/v1/models")["models"]]
 
     def _ask(self, method: str, path: str, **arguments: Any) -> Any:
-        try:
+        with self._failures_told():
             answer = self._http.request(method, path, **arguments)
+        content = _content(answer)
+        if answer.is_success and content is not None:
+            return content
+        raise ClientError(_told(answer, content), ExitCode.REFUSED)
+
+    @contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        """What goes wrong on the way becomes a ClientError."""
+        try:
+            yield
         except httpx.ConnectError as error:
             hint = "is it running? `regulus serve` starts it; --url or REGULUS_URL says where it is"
             raise ClientError(f"no control service at {self.url} ({error}); {hint}", ExitCode.UNREACHABLE) from error
@@ -128,13 +152,6 @@ class Client:
         except httpx.HTTPError as error:
             message = f"{self.url} broke off: {str(error) or type(error).__name__}"
             raise ClientError(message, ExitCode.UNREACHABLE) from error
-        try:
-            content = answer.json()
-        except ValueError:
-            content = None
-        if answer.is_success and content is not None:
-            return content
-        raise ClientError(_told(answer, content), ExitCode.REFUSED)
 
 
 @contextmanager
@@ -142,10 +159,12 @@ def session(url: str, token_file: Path | None, timeout_seconds: float) -> Iterat
     """A client for the length of a command; what goes wrong is printed to standard error and ends the command.
 
     The token comes from ``token_file`` or else from REGULUS_TOKEN, never from a flag: other users see command lines.
+    For https, REGULUS_CA names the authorities to trust, and REGULUS_CLIENT_CERTIFICATE (with REGULUS_CLIENT_KEY) a
+    certificate to show; PEM files.
     """
     try:
         token = _read_token(token_file) if token_file is not None else os.environ.get("REGULUS_TOKEN")
-        with Client(url, token, timeout_seconds) as client:
+        with Client(url, token, timeout_seconds, _tls(os.environ)) as client:
             yield client
     except ClientError as error:
         typer.echo(f"error: {clean(str(error))}", err=True)
@@ -162,6 +181,31 @@ def _read_token(path: Path) -> str:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ClientError(f"the token in {path} cannot be read: {error}", ExitCode.USAGE) from error
+
+
+def _tls(environment: Mapping[str, str]) -> ssl.SSLContext | bool:
+    ca, certificate, key = (
+        Path(environment[name]) if environment.get(name) else None
+        for name in ("REGULUS_CA", "REGULUS_CLIENT_CERTIFICATE", "REGULUS_CLIENT_KEY")
+    )
+    if ca is None and certificate is None:
+        return True
+    # Imported here so that commands without it start fast.
+    from service.access.tls import client_context
+    from service.domain.errors import InvalidValueError
+
+    try:
+        return client_context(ca, certificate, key, field="REGULUS_CA or REGULUS_CLIENT_CERTIFICATE")
+    except InvalidValueError as error:
+        raise ClientError(str(error), ExitCode.USAGE) from error
+
+
+def _content(answer: httpx.Response) -> Any:
+    """The answer's JSON; None where it is none."""
+    try:
+        return answer.json()
+    except ValueError:
+        return None
 
 
 def _told(answer: httpx.Response, content: Any) -> str:

@@ -23,8 +23,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recommend": ("service.cli.recommend", "Ask for a configuration, for the present or a given load."),
     "slo": ("service.cli.slo", "Show or change a model's objective."),
     "mode": ("service.cli.mode", "Show or change how much Regulus may do for a model."),
+    "why": ("service.cli.why", "Tell why something was done, or why nothing is."),
+    "ledger": ("service.cli.ledger", "Show what following the recommendations would have brought."),
+    "kill-switch": ("service.cli.kill_switch", "Stop every automatic action for all models at once."),
     "decisions": ("service.cli.decisions", "List what was decided, and why."),
     "config": ("service.cli.config", "Show or set the configuration in force."),
+    "token": ("service.cli.token", "Make, list and revoke tokens for the control service and for agents."),
+    "history": ("service.cli.history", "Export the history to a file, or import one."),
     "rollback": ("service.cli.rollback", "Return to the last known good configuration."),
 }
 

@@ -85,6 +85,7 @@ def serve(
         if missing:
             raise typer.BadParameter(f"a model given by flags also needs {', '.join(missing)}")
     # Imported here so that --help stays fast.
+    from service.access import redaction
     from service.api import logs, settings_sources, settings_text
     from service.domain.errors import RegulusError
 
@@ -115,7 +116,7 @@ def serve(
 
         server.run(settings, _announce)
     except RegulusError as error:
-        for line in logs.mask_url(str(error)).splitlines():
+        for line in redaction.mask_text(str(error)).splitlines():
             typer.echo(f"error: {line}", err=True)
         raise typer.Exit(1) from None
 

@@ -10,10 +10,15 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
+from service.access.exposure import is_loopback
+from service.access.limiter import RateLimiter
+from service.access.scopes import Scope as TokenScope
+from service.access.token_file import TokenSource, single
 from service.api.app import create_app
-from service.api.auth import Gate, is_loopback
-from service.api.middleware import Admission, BodyLimit
-from tests.support.api_service import client_of, settings_for
+from service.api.auth import Caller, Gate, Refusal
+from service.api.middleware import Admission, BodyLimit, RequestContext
+from service.domain.clock import SystemClock
+from tests.support.api_service import client_of, outermost, settings_for
 from tests.support.served_node import Served
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 — a test's own
@@ -84,8 +89,13 @@ async def test_one_request_too_many_is_told_to_come_back_but_health_checks_pass(
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    admission = Admission(slow, Gate(None), max_concurrent=1)
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(admission), base_url="http://127.0.0.1")
+    clock = SystemClock()
+    admission = Admission(slow, Gate(None, clock), RateLimiter(1.0, 1000, clock), max_concurrent=1)
+    paths = {path: {"get": {"operationId": "listModels"}} for path in ("/slow", "/other")}
+    client = httpx.AsyncClient(
+        transport=httpx.ASGITransport(RequestContext(admission, **outermost({"paths": paths}))),
+        base_url="http://127.0.0.1",
+    )
     async with client as api:
         first = asyncio.create_task(api.get("/slow"))
         await entered.wait()
@@ -99,6 +109,18 @@ async def test_one_request_too_many_is_told_to_come_back_but_health_checks_pass(
     assert second.json()["type"] == "urn:regulus:problem:overloaded"
     assert int(second.headers["retry-after"]) > 0
     assert (health.status_code, answered.status_code, third.status_code) == (204, 204, 204)
+
+
+async def test_whoever_asks_too_often_is_told_when_to_come_back(served: Served) -> None:
+    app = create_app(settings_for(served, server={"requests_per_second": 0.001, "request_burst": 2}))
+    async with app.router.lifespan_context(app), client_of(app) as api:
+        answers = [await api.get("/metrics") for _ in range(3)]
+        probe = await api.get("/healthz")
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2].json()["type"] == "urn:regulus:problem:rate-limited"
+    assert 900 < int(answers[2].headers["retry-after"]) <= 1000
+    assert probe.status_code == 200
 
 
 ACCEPTED = (f"Bearer {TOKEN}", f"bearer {TOKEN}")
@@ -115,17 +137,19 @@ REFUSED = (
 
 async def test_a_token_guards_all_but_the_probes(served: Served) -> None:
     app = create_app(settings_for(served, server={"auth_token": TOKEN}))
-    async with app.router.lifespan_context(app), client_of(app) as api:
-        for authorization in (*ACCEPTED, *REFUSED):
+    async with app.router.lifespan_context(app):
+        for number, authorization in enumerate((*ACCEPTED, *REFUSED)):
             status = 200 if authorization in ACCEPTED else 401
             headers = httpx.Headers([(b"Authorization", authorization.encode("latin-1"))] if authorization else None)
-            for path in ("/v1/models", "/metrics", "/docs", "/openapi.json"):
-                answer = await api.get(path, headers=headers)
-                assert answer.status_code == status, authorization
-                assert ("www-authenticate" in answer.headers) == (status == 401)
-            assert (await api.get("/healthz", headers=headers)).status_code == 200
-            assert (await api.get("/readyz", headers=headers)).status_code in (200, 503)
-            assert (await api.put(f"{M}/mode", json={"mode": "off"}, headers=headers)).status_code == status
+            # Each from an address of its own: many wrong ones from one are answered otherwise.
+            async with client_of(app, address=f"10.0.0.{number}", headers=headers) as api:
+                for path in ("/v1/models", "/metrics", "/docs", "/openapi.json"):
+                    answer = await api.get(path)
+                    assert answer.status_code == status, authorization
+                    assert ("www-authenticate" in answer.headers) == (status == 401)
+                assert (await api.get("/healthz")).status_code == 200
+                assert (await api.get("/readyz")).status_code in (200, 503)
+                assert (await api.put(f"{M}/mode", json={"mode": "off"})).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -146,15 +170,30 @@ async def test_a_token_guards_all_but_the_probes(served: Served) -> None:
     ],
 )
 def test_without_a_token_only_names_of_loopback_are_answered(host: str, passes: bool) -> None:
-    refusal = Gate(None).refusal("/v1/models", Headers({"host": host}))
+    caller = Gate(None, SystemClock()).identify(Headers({"host": host}), "127.0.0.1")
 
-    assert (refusal is None) is passes
+    assert isinstance(caller, Caller) is passes
 
 
 def test_with_a_token_any_host_is_answered() -> None:
     headers = Headers({"host": "regulus.example", "authorization": f"Bearer {TOKEN}"})
 
-    assert Gate(TOKEN).refusal("/v1/models", headers) is None
+    assert Gate(TokenSource([single(TOKEN)]), SystemClock()).identify(headers, "") == Caller(
+        "default", TokenScope.ADMIN
+    )
+
+
+async def test_many_wrong_tokens_are_slowed_down_and_the_right_one_passes_all_the_same() -> None:
+    gate = Gate(TokenSource([single(TOKEN)]), SystemClock())
+
+    def statuses(token: str, address: str, times: int) -> list[int]:
+        headers = Headers({"authorization": f"Bearer {token}"})
+        callers = [gate.identify(headers, address) for _ in range(times)]
+        return [caller.kind.status if isinstance(caller, Refusal) else 200 for caller in callers]
+
+    assert set(statuses("wrong-wrong-wrong", "10.0.0.1", 200)) == {401, 429}
+    assert statuses(TOKEN, "10.0.0.1", 3) == [200, 200, 200]
+    assert statuses("wrong-wrong-wrong", "10.0.0.2", 1) == [401]
 
 
 @pytest.mark.parametrize(

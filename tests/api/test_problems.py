@@ -22,14 +22,14 @@ from service.domain.errors import (
     StoreError,
     TelemetryError,
 )
-from tests.support.api_service import client_of
+from tests.support.api_service import client_of, outermost
 
 M = "/v1/models/mnist"
 JSON = {"Content-Type": "application/json"}
 
 
 async def _answer_to(error: Exception) -> httpx.Response:
-    app = FastAPI(middleware=[Middleware(RequestContext)])
+    app = FastAPI(middleware=[Middleware(RequestContext, **outermost())])
     problems.install(app)
 
     @app.get("/raise")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,14 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
+from service.access.tls import client_context
 from service.cli.main import app
+from tests.support.certificates import Authority
 from tests.support.processes import http_ok, running
 from tests.support.served_node import Served, served_node
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 — a test's own
+AGENT_TOKEN = "another-secret-for-agents"  # noqa: S105 — likewise
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,9 @@ def _model(served: Served) -> list[str]:
 
 
 @contextmanager
-def _serving(arguments: Sequence[str], log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def _serving(
+    arguments: Sequence[str], log: Path, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A service on a free port of its own choice, ready; yields its process and the URL that it told."""
 
     def url() -> str:
@@ -48,7 +54,7 @@ def _serving(arguments: Sequence[str], log: Path) -> Iterator[tuple[subprocess.P
         return told[0] if told else ""
 
     def ready() -> bool:
-        return url() != "" and http_ok(f"{url()}/readyz")
+        return url() != "" and http_ok(f"{url()}/readyz", tls)
 
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with running(["serve", "--port", "0", *arguments], ready=ready, log=log, env=environment) as process:
@@ -79,30 +85,73 @@ def test_it_ends_cleanly_at_a_signal_and_remembers(served: Served, tmp_path: Pat
         assert '"event": "stopped"' in text
 
 
-def test_with_a_token_it_answers_only_those_who_have_it_and_waits_for_no_slow_sender(
+def _bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def test_over_tls_with_tokens_it_answers_only_those_who_have_one_waits_for_nobody_and_logs_no_secret(
     served: Served, tmp_path: Path
 ) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.pair("server")
+    trusted = client_context(authority.certificate, field="ca")
     (tmp_path / "token").write_text(f"{TOKEN}\n")
-    config = tmp_path / "some.toml"
-    config.write_text("[server]\nauth_token_file = 'token'\nbody_timeout_seconds = 0.2\n")
-    log = tmp_path / "log"
-    with _serving(["--config", str(config), *_model(served)], log) as (_, url):
-        refused = httpx.get(f"{url}/v1/models")
-        answered = httpx.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {TOKEN}"})
-        too_slow = _send_half_a_body(url)
+    (tmp_path / "agent-token").write_text(AGENT_TOKEN)
+    made = CliRunner().invoke(app, ["token", "create", "--name", "ci", "--scope", "read", "--file", "tokens.json"])
+    ci = made.stdout.strip()
+    config, log = tmp_path / "some.toml", tmp_path / "log"
+    config.write_text(
+        "[server]\nauth_token_file = 'token'\ntokens_file = 'tokens.json'\nbody_timeout_seconds = 0.2\n"
+        "header_timeout_seconds = 0.3\nmax_header_bytes = 4096\n"
+        f"tls_certificate = '{pair.certificate}'\ntls_key = '{pair.key}'\n"
+        "[agents]\ntoken_file = 'agent-token'\n[log]\nlevel = 'debug'\n"
+    )
+    wrong = "rgl_wrong-wrong-wrong-wrong-wrong"
+    with (
+        _serving(["--config", str(config), *_model(served)], log, trusted) as (_, url),
+        httpx.Client(base_url=url, verify=trusted) as client,
+    ):
+        statuses = [
+            client.get("/v1/models", headers=headers).status_code
+            for headers in ({}, _bearer(wrong), _bearer(ci), _bearer(TOKEN))
+        ]
+        forbidden = client.put("/v1/models/mnist/mode", json={"mode": "off"}, headers=_bearer(ci))
+        answer = client.put("/v1/models/mnist/mode", json={"mode": "off", "token": ci}, headers=_bearer(TOKEN))
+        client.get(f"/v1/models/{ci}/slo?token={TOKEN}&again={wrong}", headers=_bearer(TOKEN))
+        huge = client.get("/v1/models", headers={**_bearer(ci), "X-Padding": "x" * 8000})
+        CliRunner().invoke(app, ["token", "revoke", "--name", "ci", "--file", "tokens.json"])
+        revoked = client.get("/v1/models", headers=_bearer(ci))
+        too_slow = _all_that_comes_back(url, trusted, HALF_A_BODY)
+        silent, half_a_head = _all_that_comes_back(url, trusted, b""), _all_that_comes_back(url, trusted, b"GET / HT")
 
-    assert (refused.status_code, answered.status_code) == (401, 200)
+    assert statuses == [401, 401, 200, 200]
+    assert (forbidden.status_code, answer.status_code, huge.status_code, revoked.status_code) == (403, 422, 400, 401)
+    assert answer.headers["strict-transport-security"].startswith("max-age=")
     assert too_slow.startswith(b"HTTP/1.1 408")
     assert b"application/problem+json" in too_slow
-    assert TOKEN not in log.read_text()
+    assert silent == half_a_head == b""
+    text = log.read_text()
+    assert '"event": "audit"' in text
+    assert '"level": "debug"' in text
+    for secret in (TOKEN, AGENT_TOKEN, ci, wrong):
+        assert secret not in text
 
 
-def _send_half_a_body(url: str) -> bytes:
-    """All that comes back on a connection whose body never ends."""
-    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30) as sender:
-        head = ("PUT /v1/models/mnist/mode HTTP/1.1", "Host: localhost", f"Authorization: Bearer {TOKEN}")
-        more = ("Content-Type: application/json", "Content-Length: 20", "", "{")
-        sender.sendall("\r\n".join((*head, *more)).encode())
+HALF_A_BODY = "\r\n".join(
+    (
+        *("PUT /v1/models/mnist/mode HTTP/1.1", "Host: localhost", f"Authorization: Bearer {TOKEN}"),
+        *("Content-Type: application/json", "Content-Length: 20", "", "{"),
+    )
+).encode()
+
+
+def _all_that_comes_back(url: str, tls: ssl.SSLContext, sent: bytes) -> bytes:
+    """All that comes back on a connection, until the other end closes it, on which only this was sent."""
+    with (
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30) as plain,
+        tls.wrap_socket(plain, server_hostname="127.0.0.1") as sender,
+    ):
+        sender.sendall(sent)
         answer = b""
         while chunk := sender.recv(4096):
             answer += chunk

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from service.access import token_file
+from service.access.scopes import Scope
+from service.access.tokens import Token, digest_of, new_secret
 from service.api import settings_text
-from service.api.settings import Settings
+from service.api.settings import AgentsSettings, AuditSettings, ServerSettings, Settings
 from service.api.settings_sources import Flag, SettingsError, load
 from service.domain.errors import InvalidValueError
 
@@ -130,7 +133,10 @@ def test_the_example_file_can_be_used_and_holds_every_default(tmp_path: Path) ->
     as_it_is.write_text(text)
     uncommented = tmp_path / "uncommented.toml"
     settings = [line.removeprefix("# ") for line in text.splitlines() if " = " in line or line.startswith("[")]
-    uncommented.write_text("\n".join(line for line in settings if not line.startswith("auth_token")))
+    # What is unset has an example in place of a default.
+    sections = (ServerSettings, AuditSettings, AgentsSettings)
+    unset = {name for cls in sections for name, field in cls.model_fields.items() if field.default is None}
+    uncommented.write_text("\n".join(line for line in settings if line.partition(" = ")[0] not in unset))
 
     assert load(as_it_is, environment={}) == load(uncommented, environment={})
 
@@ -157,20 +163,42 @@ def _with_token_file(path: Path) -> Settings:
     return load(MINIMAL, [Flag("--x", ("server", "auth_token_file"), str(path))], {})
 
 
+def _names(settings: Settings, secret: str) -> str | None:
+    source = settings.server.tokens()
+    found = source.current().find(secret, now=0.0) if source is not None else None
+    return found.name if found is not None else None
+
+
 def test_a_token_is_read_from_its_file_without_the_newline(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("correct-horse-battery-staple\n")
 
-    assert _with_token_file(file).server.token() == "correct-horse-battery-staple"
+    assert _names(_with_token_file(file), "correct-horse-battery-staple") == "default"
 
 
-@pytest.mark.parametrize("content", [None, "short\n", "with spaces in between, and long"])
+def test_a_former_single_token_goes_on_beside_a_file_of_new_ones(tmp_path: Path) -> None:
+    secret = new_secret()
+    file = tmp_path / "tokens.json"
+    token_file.change(file, lambda tokens: [*tokens, Token("ci", Scope.READ, digest_of(secret), created_at=0.0)])
+    variables = {
+        "REGULUS_SERVER__AUTH_TOKEN": "correct-horse-battery-staple",
+        "REGULUS_SERVER__TOKENS_FILE": str(file),
+        "REGULUS_SERVER__HOST": "0.0.0.0",  # noqa: S104 — that it may, with tokens
+    }
+
+    settings = load(MINIMAL, environment=variables)
+
+    assert (_names(settings, secret), _names(settings, "correct-horse-battery-staple")) == ("ci", "default")
+    assert _names(settings, "something-else-altogether") is None
+
+
+@pytest.mark.parametrize("content", [None, "short\n", "with spaces in between, and long", "{}", '{"version": 2}'])
 def test_a_token_file_that_holds_no_token_is_refused_without_showing_it(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "token"
     if content is not None:
         file.write_text(content)
 
     with pytest.raises(InvalidValueError, match=r"server\.auth_token_file") as caught:
-        _with_token_file(file).server.token()
+        _with_token_file(file).server.tokens()
 
-    assert content is None or content.strip() not in str(caught.value)
+    assert content is None or content[0] == "{" or content.strip() not in str(caught.value)

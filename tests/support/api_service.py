@@ -8,9 +8,15 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 from typer.testing import Result
 
+from service.access.audit import AuditLog
+from service.api.accounting import Accounting
+from service.api.directory import Directory
 from service.api.settings import Settings
+from service.domain.clock import SystemClock
+from service.telemetry.http_metrics import HttpMetrics
 from tests.support.agents import SimulatedNode
 from tests.support.served_node import Served
 
@@ -28,6 +34,9 @@ LOOP = {
     "max_backoff_seconds": 0.2,
 }
 
+#: Tests ask much faster than anybody else.
+PATIENT = {"requests_per_second": 1_000_000, "request_burst": 1_000_000}
+
 
 def settings_for(served: Served, **changes: Any) -> Settings:
     """Settings that steer ``served``; ``changes`` replaces whole sections, or the ``mode``."""
@@ -38,12 +47,21 @@ def settings_for(served: Served, **changes: Any) -> Settings:
         "slo": {"bound_seconds": 0.05},
         "mode": changes.pop("mode", "off"),
     }
-    return Settings.model_validate({"store": {"url": "sqlite://"}, "loop": LOOP, "models": [model], **changes})
+    sections = {"server": PATIENT, "store": {"url": "sqlite://"}, "loop": LOOP, "models": [model]}
+    return Settings.model_validate({**sections, **changes})
 
 
-def client_of(app: FastAPI, **options: Any) -> httpx.AsyncClient:
-    """A client that calls ``app`` without a socket."""
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", **options)
+def outermost(document: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What :class:`service.api.middleware.RequestContext` needs, for an application of a test's own."""
+    directory = Directory(document or {"paths": {}})
+    audit = AuditLog(None, lambda entry: None, SystemClock())
+    return {"directory": lambda: directory, "accounting": Accounting(HttpMetrics(CollectorRegistry()), audit)}
+
+
+def client_of(app: FastAPI, *, address: str = "127.0.0.1", **options: Any) -> httpx.AsyncClient:
+    """A client that calls ``app`` without a socket, as if from ``address``."""
+    transport = httpx.ASGITransport(app, client=(address, 12345))
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", **options)
 
 
 @dataclass(frozen=True)
