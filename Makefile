@@ -10,7 +10,13 @@ PYTEST_ARGS ?=
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-stack bench bench-quick lint format lock clean
+# How long each reader is fuzzed, and how many requests an operation of an API gets.
+FUZZ_SECONDS ?= 60
+FUZZ_EXAMPLES ?= 500
+# Length of a soak.
+MINUTES ?= 30
+
+.PHONY: help setup demo test test-stack bench bench-quick faults soak scale lint audit fuzz fuzz-api format lock clean
 
 help: ## Say what can be made
 	@echo "Regulus: keeps a model server inside its latency objective while it serves."
@@ -44,6 +50,15 @@ bench-quick: $(STAMP) ## The same with few policies and seeds, into out/bench (a
 	@$(BIN)/regulus bench run --quick
 	@$(BIN)/regulus bench report --results out/bench/quick.parquet --markdown out/bench/benchmarks.md
 
+faults: $(STAMP) ## Inject every fault into the real processes and rebuild its table in docs/reliability.md (half an hour)
+	@$(BIN)/python -m benchmarks.faults
+
+soak: $(STAMP) ## Load and faults at random for MINUTES (30), also into docs/reliability.md
+	@$(BIN)/python -m benchmarks.faults soak --minutes $(MINUTES)
+
+scale: $(STAMP) ## What 1 to 1000 models cost one control service, also into docs/reliability.md (ten minutes)
+	@$(BIN)/python -m benchmarks.scale --docs docs/reliability.md
+
 test-stack: $(STAMP) ## Bring the container stack up for real, test it, take it down (minutes, gigabytes)
 	@echo "==> Running the container stack"
 	@STACK_TESTS=1 $(BIN)/python -m pytest tests/deploy $(PYTEST_ARGS)
@@ -56,6 +71,15 @@ lint: $(STAMP) ## Check style, types and architecture
 	@$(BIN)/mypy
 	@echo "==> import-linter: architecture"
 	@$(BIN)/lint-imports
+
+audit: $(STAMP) ## Look the locked dependencies up among known vulnerabilities (needs the network)
+	@$(BIN)/python -m deploy.audit
+
+fuzz: $(STAMP) ## Give each reader of foreign text odd inputs for FUZZ_SECONDS (60), and count them
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+fuzz-api: $(STAMP) ## Send each operation of the REST APIs FUZZ_EXAMPLES (500) requests made from their documents
+	@REGULUS_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --timeout 0 $(wildcard tests/*/test_schema_fuzz.py) $(PYTEST_ARGS)
 
 format: $(STAMP) ## Put the code into its standard form
 	@$(BIN)/ruff check --fix --quiet . || true
