@@ -11,9 +11,13 @@ from service.api.schemas import (
     ConfigBody,
     ConfigState,
     DecisionOut,
+    ErrorBudgetOut,
     IntervalOut,
+    LedgerEntryOut,
+    LedgerOut,
     ModelOut,
     ObservationOut,
+    QuarantineOut,
     RangeOut,
     RecommendationAnswer,
     RecommendationOut,
@@ -23,6 +27,9 @@ from service.api.schemas import (
     WorkloadBody,
 )
 from service.backends.protocol import Support
+from service.control.error_budget import BudgetState
+from service.control.ledger import Entry, Ledger
+from service.control.situation import Quarantine
 from service.control.status import ModelStatus
 from service.domain.decision import Decision, Recommendation
 from service.domain.errors import BackendUnavailableError
@@ -208,10 +215,63 @@ def model_out(status: ModelStatus) -> ModelOut:
         metrics_age_seconds=status.metrics_age_seconds,
         observations=status.observations,
         switches_left=status.switches_left,
+        spike_seconds=status.spike_seconds,
+        spike_seconds_allowed=status.spike_seconds_allowed,
+        error_budget=_budget_out(status.error_budget),
+        frozen_seconds=status.frozen_seconds,
+        kill_switch=status.permission.killed,
+        maintenance=status.permission.maintenance,
+        learning=status.permission.learning,
+        quarantine=[_quarantine_out(config, held) for config, held in status.quarantine.items()],
         support=_support_out(status.support) if status.support else None,
         knobs={name: list(values) for name, values in status.knobs.items()},
         server_kind=status.server_kind,
         server_version=status.server_version,
+    )
+
+
+def ledger_out(made: Ledger, slo: Slo) -> LedgerOut:
+    """The ledger as JSON."""
+    return LedgerOut(
+        slo=slo_out(slo),
+        windows=made.windows,
+        violated=made.violated,
+        avoidable=made.avoidable,
+        predicted_gain=made.predicted_gain,
+        entries=[_ledger_entry_out(entry) for entry in made.entries],
+    )
+
+
+def _ledger_entry_out(entry: Entry) -> LedgerEntryOut:
+    return LedgerEntryOut(
+        decision_id=entry.decision.id,
+        decided_at=entry.decision.decided_at,
+        reason=entry.decision.reason,
+        kept=_maybe_config(entry.kept),
+        changes=changes_out(entry.kept, entry.recommended),
+        predicted_tail=interval_out(entry.predicted) if entry.predicted else None,
+        windows=entry.windows,
+        violated=entry.violated,
+        measured_tail=entry.measured,
+        predicted_gain=entry.predicted_gain,
+    )
+
+
+def _budget_out(budget: BudgetState) -> ErrorBudgetOut:
+    return ErrorBudgetOut(
+        remaining_ratio=budget.remaining_ratio,
+        burn=budget.burn,
+        rates=dict(budget.rates),
+        known_seconds=budget.known_seconds,
+    )
+
+
+def _quarantine_out(config: ServingConfig, held: Quarantine) -> QuarantineOut:
+    return QuarantineOut(
+        config=config_out(config),
+        until=held.until if math.isfinite(held.until) else None,
+        reason=held.reason,
+        explanation=held.explanation,
     )
 
 

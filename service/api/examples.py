@@ -10,6 +10,8 @@ SLO: dict[str, Any] = {"bound_seconds": 0.05, "percentile": 0.99, "target_ratio"
 
 MODE: dict[str, Any] = {"mode": "recommend"}
 
+KILL_SWITCH: dict[str, Any] = {"on": True}
+
 WORKLOAD: dict[str, Any] = {"rate_per_second": 120.0, "cv": 1.0, "examples_per_request": 1.0}
 
 INTERVAL: dict[str, Any] = {"low": 0.0221, "value": 0.0264, "high": 0.0312}
@@ -86,7 +88,11 @@ DECISION: dict[str, Any] = {
     "changes": CHANGES,
     "generation": 4,
     "recommendation": {name: value for name, value in RECOMMENDATION.items() if name not in ("in_force", "changes")},
-    "inputs": {"verdict": "violated"},
+    "inputs": {
+        "window": "p99 84 ms (71…96) against 50 ms at 120 requests/s",
+        "verdict": "violated",
+        "gates": {"mode_allows_choosing": "open", "worth_a_switch": "open"},
+    },
 }
 
 WINDOW: dict[str, Any] = {
@@ -115,6 +121,42 @@ OBSERVATION: dict[str, Any] = {
 
 SUPPORT: dict[str, Any] = {"bounds": {"max_batch_size": [1, 1024]}, "cpus": 4.0, "memory_bytes": 8589934592}
 
+ERROR_BUDGET: dict[str, Any] = {
+    "remaining_ratio": 0.91,
+    "burn": "healthy",
+    "rates": {"5m": 0.0, "1h": 0.4, "30m": 0.1, "6h": 0.7},
+    "known_seconds": 86400.0,
+}
+
+QUARANTINE: dict[str, Any] = {
+    "config": CONFIG | {"instances": 4},
+    "until": 1767226500.0,
+    "reason": "apply_failed",
+    "explanation": "it was not ready in time",
+}
+
+LEDGER_ENTRY: dict[str, Any] = {
+    "decision_id": 118,
+    "decided_at": 1767225600.0,
+    "reason": "slo_violated",
+    "kept": DEFAULT_CONFIG,
+    "changes": CHANGES,
+    "predicted_tail": INTERVAL,
+    "windows": 12,
+    "violated": 11,
+    "measured_tail": 0.084,
+    "predicted_gain": 0.69,
+}
+
+LEDGER: dict[str, Any] = {
+    "slo": SLO,
+    "windows": 12,
+    "violated": 11,
+    "avoidable": 11,
+    "predicted_gain": 0.69,
+    "entries": [LEDGER_ENTRY],
+}
+
 STATUS: dict[str, Any] = {
     "name": MODEL,
     "mode": "auto",
@@ -138,6 +180,14 @@ STATUS: dict[str, Any] = {
     "metrics_age_seconds": 0.3,
     "observations": 41,
     "switches_left": 57,
+    "spike_seconds": 1.5,
+    "spike_seconds_allowed": 120.0,
+    "error_budget": ERROR_BUDGET,
+    "frozen_seconds": 0.0,
+    "kill_switch": False,
+    "maintenance": None,
+    "learning": None,
+    "quarantine": [QUARANTINE],
     "support": SUPPORT,
     "knobs": {"max_batch_size": [0, 2, 4, 8, 16, 32, 64, 128], "instances": [1, 2, 4]},
     "server_kind": "regulus-embedded",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api import examples
 from service.backends.protocol import BackendPhase
+from service.control.error_budget import Burn
 from service.domain.decision import Action, Intent, Mode, Reason
 from service.domain.window import SloVerdict, WindowQuality
 
@@ -39,6 +40,14 @@ class ModeBody(BaseModel):
     model_config = _shown(examples.MODE, forbid_unknown=True)
 
     mode: Mode = Field(description="off observes; recommend says what it would do; auto reconfigures the server.")
+
+
+class KillSwitchBody(BaseModel):
+    """One switch for all models."""
+
+    model_config = _shown(examples.KILL_SWITCH, forbid_unknown=True)
+
+    on: bool = Field(strict=True, description="Whether nothing may be done automatically, for any model.")
 
 
 class WorkloadBody(BaseModel):
@@ -241,6 +250,35 @@ class ConfigState(BaseModel):
     last_known_good: ConfigBody | None = Field(description="The newest that met the objective; null until one has.")
 
 
+class ErrorBudgetOut(BaseModel):
+    """How much of what may go wrong has gone wrong, and how fast it goes on."""
+
+    model_config = _shown(examples.ERROR_BUDGET)
+
+    remaining_ratio: float | None = Field(
+        description="Share of the period's budget that is left: 1 untouched, 0 spent, negative overspent; null before "
+        "the first window. Time of which nothing is known counts as kept."
+    )
+    burn: Burn = Field(
+        description="healthy; slow: only what is known is used; fast: back to the last known good, where that helps."
+    )
+    rates: dict[str, float] = Field(
+        description="Burn rate by stretch: the share of requests that broke the objective, per share that may."
+    )
+    known_seconds: float = Field(description="How much of the period the figures rest on, seconds.")
+
+
+class QuarantineOut(BaseModel):
+    """A configuration that is not tried for now."""
+
+    model_config = _shown(examples.QUARANTINE)
+
+    config: ConfigBody = Field(description="Which.")
+    until: float | None = Field(description="Until when, Unix seconds; null while this service runs.")
+    reason: Reason = Field(description="Why, as a code.")
+    explanation: str = Field(description="Why, as a sentence.")
+
+
 class ModelOut(BaseModel):
     """Everything there is to know of one model now."""
 
@@ -268,6 +306,16 @@ class ModelOut(BaseModel):
     metrics_age_seconds: float | None = Field(description="Age of the newest reading of metrics, seconds.")
     observations: int = Field(description="Windows the policy has learnt from.")
     switches_left: int = Field(description="Switches left in this hour's budget.")
+    spike_seconds: float = Field(description="Seconds of high latency that switches have cost within the hour.")
+    spike_seconds_allowed: float = Field(description="How many they may.")
+    error_budget: ErrorBudgetOut = Field(description="The error budget.")
+    frozen_seconds: float = Field(
+        description="How much longer nothing unknown is tried because the error budget burned fast, seconds; 0: it may."
+    )
+    kill_switch: bool = Field(description="Whether the kill switch is on, for all models.")
+    maintenance: str | None = Field(description="The maintenance window that is open; null when none is.")
+    learning: str | None = Field(description="What is missing before mode auto acts on its own; null when nothing is.")
+    quarantine: list[QuarantineOut] = Field(description="What is not tried for now.")
     support: SupportOut | None = Field(description="What the node can do; null before the agent has answered.")
     knobs: dict[str, list[int]] = Field(
         description="Values the policy may choose from; max_batch_size 0 is batching off."
@@ -291,6 +339,40 @@ class DecisionPage(BaseModel):
 
     items: list[DecisionOut] = Field(description="Newest first.")
     next: int | None = Field(description="Ask again with before= this for older ones; null when there are none.")
+
+
+class LedgerEntryOut(BaseModel):
+    """A recommendation that was not followed, and what was measured meanwhile."""
+
+    model_config = _shown(examples.LEDGER_ENTRY)
+
+    decision_id: int | None = Field(description="Number of the decision that said it.")
+    decided_at: float = Field(description="When, Unix seconds.")
+    reason: Reason = Field(description="Why it was said, as a code.")
+    kept: ConfigBody | None = Field(description="What stayed in force; null where unknown.")
+    changes: dict[str, ChangeOut] = Field(description="Knobs that following it would have changed.")
+    predicted_tail: IntervalOut | None = Field(description="Tail predicted of it, seconds; never measured.")
+    windows: int = Field(description="Windows measured under what stayed, until the next decision.")
+    violated: int = Field(description="Those that broke the objective.")
+    measured_tail: float | None = Field(description="Median of their tails, seconds; null without windows.")
+    predicted_gain: float | None = Field(
+        description="Share of the measured tail that, by the prediction, would have been saved; negative: lost."
+    )
+
+
+class LedgerOut(BaseModel):
+    """What following the recommendations would have brought, by the policy's own predictions."""
+
+    model_config = _shown(examples.LEDGER)
+
+    slo: SloBody = Field(description="The objective by which it is told.")
+    windows: int = Field(description="Windows measured while recommendations stood.")
+    violated: int = Field(description="Those that broke the objective.")
+    avoidable: int = Field(
+        description="Those that broke it while the recommendation of the moment was predicted to meet it."
+    )
+    predicted_gain: float | None = Field(description="Median of the entries' predicted gains; null without any.")
+    entries: list[LedgerEntryOut] = Field(description="Newest first.")
 
 
 class ObservationPage(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from service.cli import options, output
 from service.cli.client import EXIT_CODES, Client, clean, session
+from service.cli.why import parts
 from service.domain.decision import Action
 
 app = typer.Typer(add_completion=False)
@@ -47,7 +47,11 @@ def decisions(
         path = f"{api.model(model)}/decisions"
         actions = None if everything else _ACTING
         if decision_id is not None:
-            _show_one(api.get(f"{path}/{decision_id}"), as_json)
+            item = api.get(f"{path}/{decision_id}")
+            if as_json:
+                output.print_json(item)
+            else:
+                output.show(*parts(item))
         elif follow:
             _follow(api, path, limit, actions, as_json)
         else:
@@ -96,26 +100,3 @@ def _show_many(items: Sequence[Mapping[str, Any]]) -> None:
         output.show("nothing was done yet; --all also shows why not")
     for item in items:
         output.show(_entry(item))
-
-
-def _show_one(item: Mapping[str, Any], as_json: bool) -> None:
-    if as_json:
-        output.print_json(item)
-        return
-    summary = {
-        "id": str(item["id"]),
-        "time": output.moment(item["decided_at"]),
-        "model": f"{item['model']}, mode {item['mode']}",
-        "action": f"{item['action']} ({item['reason']})",
-        "why": item["explanation"],
-        "before": output.config(item["config_before"]),
-        "after": output.config(item["config_after"]),
-        "changes": output.changes(item["changes"]) or "none",
-    }
-    said = item["recommendation"]
-    if said is not None:
-        summary["policy said"] = f"{output.config(said['config'])} ({said['intent']}): {said['explanation']}"
-        summary["predicted"] = output.interval(said["predicted_tail"])
-    for name, value in item["inputs"].items():
-        summary[name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    output.show(output.facts(summary))

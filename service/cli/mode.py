@@ -26,6 +26,9 @@ def mode(
             show_default=False,
         ),
     ] = None,
+    skip_learning: Annotated[
+        bool, typer.Option("--skip-learning", help="End the learning period of mode auto now.", show_default=False)
+    ] = False,
     as_json: options.Json = False,
     url: options.Url = options.URL,
     token_file: options.TokenFile = None,
@@ -37,8 +40,11 @@ def mode(
     if value is not None and value not in _MODES:
         raise typer.BadParameter(f"{value!r} is not a mode; modes are {', '.join(_MODES)}")
     with session(url, token_file, timeout) as api:
-        path = f"{api.model(model)}/mode"
+        root = api.model(model)
+        path = f"{root}/mode"
         answer = api.get(path) if value is None else api.put(path, {"mode": value})
+        if skip_learning:
+            api.post(f"{root}/skip-learning")
     if as_json:
         output.print_json(answer)
     else:

@@ -143,6 +143,13 @@ def changes(raw: Mapping[str, Mapping[str, Any]]) -> str:
     return ", ".join(parts)
 
 
+def budget(raw: Mapping[str, Any]) -> str:
+    """``91 % left, burns healthy (5m 0, 1h 0.4)``."""
+    left = raw["remaining_ratio"]
+    rates = ", ".join(f"{name} {rate:.2g}" for name, rate in raw["rates"].items())
+    return f"{DASH if left is None else f'{left * 100:.1f} %'} left, burn {raw['burn']} ({rates})"
+
+
 def moment(unix_seconds: float | None) -> str:
     """Local date and time."""
     if unix_seconds is None:

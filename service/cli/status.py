@@ -99,6 +99,7 @@ def _detail(model: Mapping[str, Any]) -> RenderableType:
     window = model["window"]
     judged = model["judged"]
     reading = model["metrics_age_seconds"]
+    spent, allowed = model["spike_seconds"], model["spike_seconds_allowed"]
     rows: dict[str, str | Text] = {
         "model": f"{model['name']} ({model['server_kind']} {model['server_version']})",
         "mode": model["mode"],
@@ -113,12 +114,33 @@ def _detail(model: Mapping[str, Any]) -> RenderableType:
         "doing": _doing(model),
         "last decision": _decided(model["last_decision"]),
         "learnt from": f"{model['observations']} windows; {model['switches_left']} switches left this hour",
+        "error budget": output.budget(model["error_budget"]),
+        "switches cost": f"{spent:.1f} of {allowed:g} s of high latency this hour",
         "agent": "answers" if model["agent_reachable"] else Text("does not answer", style="red"),
         "metrics": f"{reading:.1f} s old" if reading is not None else "never read",
     }
+    rows |= _restraints(model)
     if model["problem"] is not None:
         rows["problem"] = Text(clean(model["problem"]), style="red")
     return Group(output.facts(rows))
+
+
+def _restraints(model: Mapping[str, Any]) -> dict[str, str | Text]:
+    """What keeps hands off beyond the mode; nothing where nothing does."""
+    rows: dict[str, str | Text] = {}
+    if model["kill_switch"]:
+        rows["kill switch"] = Text("on: nothing is done automatically", style="bold red")
+    if model["maintenance"] is not None:
+        rows["maintenance"] = f"{model['maintenance']} (UTC) is open"
+    if model["learning"] is not None:
+        rows["learning"] = f"{model['learning']}; `regulus mode --skip-learning` ends it"
+    if model["frozen_seconds"] > 0:
+        rows["frozen"] = f"nothing unknown is tried for {model['frozen_seconds']:.0f} s"
+    if model["quarantine"]:
+        rows["quarantine"] = "; ".join(
+            f"{output.config(held['config'])} until {output.moment(held['until'])}" for held in model["quarantine"]
+        )
+    return rows
 
 
 def _doing(model: Mapping[str, Any]) -> str:

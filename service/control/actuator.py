@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from service.backends.protocol import BackendPhase, BackendState
-from service.control.guardrails import Quarantine
+from service.control.guardrails import hands_off
 from service.control.journal import Journal
 from service.control.node import Node, Order
+from service.control.probation import Probation
 from service.control.settings import LoopSettings
+from service.control.situation import Block, Permission, Quarantine
 from service.control.track import Track
 from service.domain.clock import Clock
 from service.domain.decision import Action, Decision, Reason
@@ -19,6 +24,7 @@ from service.domain.errors import (
     ApplyTimeoutError,
     BackendUnavailableError,
     InfeasibleConfigError,
+    LeaseHeldError,
     StaleGenerationError,
     StoreError,
 )
@@ -30,6 +36,14 @@ from service.telemetry.windows import WindowBuilder
 log = structlog.get_logger(__name__)
 
 
+class _HandsOffError(Exception):
+    """A person withdrew the permission between the decision and the order."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__(block.explanation)
+        self.block = block
+
+
 class Actuator:
     """Looks, reconciles and acts for one model. Not safe for concurrent use.
 
@@ -39,6 +53,7 @@ class Actuator:
         journal: What is written down.
         track: The loop's memory.
         windows: Begun anew when another configuration is in force.
+        permission: What is allowed at this moment; asked last before an automatic order is sent.
         settings: How long a failed configuration is not tried again.
         clock: Time.
         metrics: Told of rollbacks.
@@ -52,6 +67,7 @@ class Actuator:
         journal: Journal,
         track: Track,
         windows: WindowBuilder,
+        permission: Callable[[], Permission],
         settings: LoopSettings,
         clock: Clock,
         metrics: ControlMetrics,
@@ -61,6 +77,7 @@ class Actuator:
         self._journal = journal
         self._track = track
         self._windows = windows
+        self._permission = permission
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
@@ -77,10 +94,14 @@ class Actuator:
         Raises:
             StoreError: It could not be written.
         """
+        return await self._journal.record(self.decision(action, reason, explanation, **more))
+
+    def decision(self, action: Action, reason: Reason, explanation: str, **more: Any) -> Decision:
+        """A decision about the configuration in force, not written down yet."""
         state = self._node.state
         more.setdefault("config_before", state.config if state else None)
         more.setdefault("config_after", state.config if state else None)
-        decision = Decision(
+        return Decision(
             decided_at=self._clock.time(),
             model=self._model,
             mode=self._track.mode,
@@ -90,7 +111,6 @@ class Actuator:
             generation=state.generation if state else None,
             **more,
         )
-        return await self._journal.record(decision)
 
     async def hold(self, reason: Reason, explanation: str, **more: Any) -> Decision:
         """Write down why nothing is done."""
@@ -137,12 +157,13 @@ class Actuator:
     async def _lost(self, order: Order) -> None:
         """An order without an answer did not come into force: bad luck the first time, a bad configuration the next."""
         name = order.config.describe()
+        held: dict[str, Any] = {}
         if order.config == self._lost_before:
-            self._not_again_soon(order, "the agent failed to put it in force twice")
+            held = self._not_again_soon(order, "the agent failed to put it in force twice")
         self._lost_before = order.config
-        await self.hold(
-            Reason.APPLY_FAILED, f"{name} did not come into force; the configuration before has kept serving"
-        )
+        self._track.switch_began = None
+        why = f"{name} did not come into force; the configuration before has kept serving"
+        await self.hold(Reason.APPLY_FAILED, why, inputs=held)
 
     async def _reconcile(self, state: BackendState) -> None:
         known = self._node.state
@@ -166,6 +187,10 @@ class Actuator:
 
     async def _reconcile_with_history(self, state: BackendState) -> None:
         before = self._remembered.incumbent if self._remembered else None
+        intent = self._remembered.intent if self._remembered else None
+        if self._track.probation is not None and self._track.probation.config != state.config:
+            self._track.probation = None
+        await self._complete(intent, state)
         await self.remember()
         if before is None:
             why = "first look at this node"
@@ -175,19 +200,46 @@ class Actuator:
             why = f"the history has {before.describe()}; it was changed while nobody looked on"
         await self.hold(Reason.RECONCILED, f"found {state.config.describe()} in force: {why}", config_before=before)
 
+    async def _complete(self, intent: Decision | None, state: BackendState) -> None:
+        """Write down a change that came into force when nobody lived to do so; it is on probation from now."""
+        if intent is None or intent.config_before is None or intent.config_after != state.config:
+            return
+        if intent.generation != state.generation:
+            return
+        now = self._clock.monotonic()
+        before = self._track.measured.get(intent.config_before)
+        by_hand = intent.action is Action.MANUAL or intent.reason is Reason.USER
+        probation = Probation(
+            config=state.config,
+            since=now,
+            fallback=intent.config_before,
+            baseline=before[1].window if before else None,
+            by_user=by_hand or intent.action is Action.ROLLBACK,
+            promised=intent.recommendation.predicted_tail if intent.recommendation else None,
+        )
+        self._track.changed(now, by_user=by_hand, probation=probation)
+        self._track.spend_switches([now], now)
+        why = f"{intent.explanation}; found done: the service ended before it could say so"
+        await self._journal.record(replace(intent, explanation=why))
+
     async def carry_out(self, order: Order) -> Decision:
         """Put an order in force and write it down.
 
         Raises:
             StoreError: The history cannot be written, so nothing was ordered.
-            StaleGenerationError, InfeasibleConfigError, ApplyTimeoutError: It is not in force.
+            StaleGenerationError, InfeasibleConfigError, LeaseHeldError, ApplyTimeoutError: It is not in force.
             BackendUnavailableError: It may be in force; the next look tells.
         """
         incumbent = self._node.state
         if incumbent is None or self._node.in_doubt is not None:
             raise BackendUnavailableError(self._node.error or "an earlier change is still under way; ask again later")
         await self._journal.prove_writable((incumbent.config, incumbent.generation))
-        state = await self._node.send(order, incumbent.generation + 1)
+        generation = incumbent.generation + 1
+        await self._journal.intend(self._decision_of(order, incumbent.config, order.config, generation))
+        if not order.by_hand and (block := hands_off(self._permission())) is not None:
+            raise _HandsOffError(block)
+        self._track.switch_began = self._clock.monotonic()
+        state = await self._node.send(order, generation)
         return await self._in_force(order, state)
 
     async def attempt(self, order: Order) -> Decision | None:
@@ -202,30 +254,41 @@ class Actuator:
         name = order.config.describe()
         try:
             return await self.carry_out(order)
+        except _HandsOffError as error:
+            await self.hold(error.block.reason, f"{name}: {error.block.explanation}", inputs=order.inputs)
         except InfeasibleConfigError as error:
             why = f"the node cannot run it ({error})"
-            self._quarantine(order.config, math.inf, Reason.INFEASIBLE, why)
-            await self.hold(Reason.INFEASIBLE, f"{name}: {why}; it will not be tried again")
+            held = self._quarantine(order.config, math.inf, Reason.INFEASIBLE, why)
+            await self.hold(Reason.INFEASIBLE, f"{name}: {why}; it will not be tried again", inputs=held)
         except ApplyTimeoutError as error:
             why = f"it was not ready in time ({error})"
-            self._not_again_soon(order, why)
-            await self.hold(Reason.APPLY_FAILED, f"{name}: {why}; the configuration before has kept serving")
+            held = self._not_again_soon(order, why)
+            kept = f"{name}: {why}; the configuration before has kept serving"
+            await self.hold(Reason.APPLY_FAILED, kept, inputs=held)
         except StaleGenerationError as error:
             before = self._node.state
             if await self.look() and before and self._node.state and self._node.state.config == before.config:
                 await self.hold(Reason.APPLY_FAILED, f"{name} was refused: {error}")
+        except LeaseHeldError as error:
+            block = Block(reason=Reason.LEASE_HELD, explanation=f"{name} was refused: {_lease(error)}")
+            self._track.asked_at, self._track.answer = self._clock.monotonic(), block
+            await self.hold(block.reason, block.explanation)
         except BackendUnavailableError as error:
             await self.hold(Reason.AGENT_UNREACHABLE, f"{name} may or may not be in force: {error}")
         return None
 
-    def _not_again_soon(self, order: Order, why: str) -> None:
+    def _not_again_soon(self, order: Order, why: str) -> dict[str, Any]:
         # What is returned to was in force before and is not given up because the node has a bad moment.
-        if order.action is not Action.ROLLBACK:
-            self._quarantine(order.config, self._settings.quarantine_seconds, Reason.APPLY_FAILED, why)
+        if order.action is Action.ROLLBACK:
+            return {}
+        return self._quarantine(order.config, self._settings.quarantine_seconds, Reason.APPLY_FAILED, why)
 
-    def _quarantine(self, config: ServingConfig, seconds: float, reason: Reason, explanation: str) -> None:
+    def _quarantine(self, config: ServingConfig, seconds: float, reason: Reason, explanation: str) -> dict[str, Any]:
+        """Not to be tried for a while; returns what a decision keeps of it for the next start."""
         until = self._clock.monotonic() + seconds
         self._track.put_in_quarantine(config, Quarantine(until=until, reason=reason, explanation=explanation))
+        lasting = None if math.isinf(seconds) else seconds
+        return {"quarantine": {"config": config.to_dict(), "seconds": lasting, "explanation": explanation}}
 
     async def _in_force(self, order: Order, state: BackendState) -> Decision:
         before = self._node.state.config if self._node.state else None
@@ -237,23 +300,12 @@ class Actuator:
         self._track.spend_switches([now], now)
         if order.action is Action.ROLLBACK:
             self._metrics.rolled_back(self._model, order.reason.value)
-        explanation = order.explanation
+        explanation, inputs = order.explanation, dict(order.inputs)
         if state.config != order.config:
             explanation += f"; the node made it {state.config.describe()}"
-            self._quarantine(order.config, math.inf, Reason.INFEASIBLE, "the node ran something else instead")
-        decision = Decision(
-            decided_at=self._clock.time(),
-            model=self._model,
-            mode=self._track.mode,
-            action=order.action,
-            reason=order.reason,
-            explanation=explanation,
-            config_before=before,
-            config_after=state.config,
-            generation=state.generation,
-            recommendation=order.recommendation,
-            inputs=order.inputs,
-        )
+            inputs |= self._quarantine(order.config, math.inf, Reason.INFEASIBLE, "the node ran something else instead")
+        order = replace(order, explanation=explanation, inputs=inputs)
+        decision = self._decision_of(order, before, state.config, state.generation)
         log.info(
             "in force", model=self._model, config=state.config.describe(), generation=state.generation, why=explanation
         )
@@ -265,6 +317,23 @@ class Actuator:
             log.error("done but not yet written to the history", model=self._model, error=str(error))
         return decision
 
+    def _decision_of(
+        self, order: Order, before: ServingConfig | None, after: ServingConfig, generation: int
+    ) -> Decision:
+        return Decision(
+            decided_at=self._clock.time(),
+            model=self._model,
+            mode=self._track.mode,
+            action=order.action,
+            reason=order.reason,
+            explanation=order.explanation,
+            config_before=before,
+            config_after=after,
+            generation=generation,
+            recommendation=order.recommendation,
+            inputs=order.inputs,
+        )
+
     async def remember(self) -> None:
         """Write down what is in force and what was last good, where that is news.
 
@@ -274,3 +343,9 @@ class Actuator:
         state = self._node.state
         if state is not None:
             await self._journal.remember((state.config, state.generation), self._track.last_known_good)
+
+
+def _lease(error: LeaseHeldError) -> str:
+    until = dt.datetime.fromtimestamp(error.expires, dt.UTC) if error.expires is not None else None
+    lasting = f", until {until:%H:%M:%S} UTC unless it is renewed" if until else ""
+    return f"another control service ({error.holder}) steers this node{lasting}"

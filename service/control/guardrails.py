@@ -8,108 +8,20 @@ touched at all. All must be open. A new guardrail is one more function in one of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
-from service.control.judge import Judgement, milliseconds
-from service.control.settings import LoopSettings
+from service.control.error_budget import Burn
+from service.control.judge import clearly_worse, describe_tail, milliseconds
+from service.control.situation import Block, Permission, Situation
 from service.domain.decision import Intent, Mode, Reason, Recommendation
-from service.domain.serving_config import ServingConfig
-from service.domain.slo import Slo
-
-#: The span of the switch budget, seconds.
-BUDGET_SECONDS = 3600.0
 
 #: Times ``window_seconds`` for which a policy that knew of nothing better is left alone.
 WINDOWS_BETWEEN_QUESTIONS = 2.0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quarantine:
-    """Why a configuration is not to be tried.
-
-    Attributes:
-        until: Monotonic time at which it may be tried again, seconds; infinite for never.
-        reason: What happened.
-        explanation: What happened, as a sentence.
-    """
-
-    until: float
-    reason: Reason
-    explanation: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """A closed gate.
-
-    Attributes:
-        reason: Why.
-        explanation: Why, as a sentence.
-        final: Whether no other choice could pass; else the policy is asked for its best known one.
-    """
-
-    reason: Reason
-    explanation: str
-    final: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """All that the guardrails may look at. Times are monotonic seconds.
-
-    Attributes:
-        settings: Limits.
-        now: The present moment.
-        mode: How much the loop may do.
-        slo: The objective.
-        incumbent: In force.
-        judgement: Of the newest window.
-        load_changed: Whether the load differs from that of the window judged before.
-        first_violation: Whether the window before, under the same configuration and load, met the objective.
-        within_bounds: Whether the incumbent is one that the owner's bounds and pins allow.
-        switched_at: When the configuration last changed; None: not since this service looks on.
-        asked_at: When the policy was last asked in vain; None: not since the last order.
-        answer: Why it was in vain; None as above.
-        chosen_by_user: Whether a person put the incumbent in force.
-        switches: Moments of the switches that still count against the budget.
-        quarantine: Configurations not to be tried.
-    """
-
-    settings: LoopSettings
-    now: float
-    mode: Mode
-    slo: Slo
-    incumbent: ServingConfig
-    judgement: Judgement
-    load_changed: bool = False
-    first_violation: bool = False
-    within_bounds: bool = True
-    switched_at: float | None = None
-    asked_at: float | None = None
-    answer: Block | None = None
-    chosen_by_user: bool = False
-    switches: tuple[float, ...] = ()
-    quarantine: Mapping[ServingConfig, Quarantine] = field(default_factory=dict)
-
-    @property
-    def switches_left(self) -> int:
-        """Switches left in this hour's budget."""
-        return switches_left(self.switches, self.now, self.settings)
-
-    @property
-    def may_explore(self) -> bool:
-        """Whether something unknown may be tried: not with the last switches of the budget."""
-        return self.mode is not Mode.AUTO or self.switches_left > self.settings.reserved_switches
-
-
 Gate = Callable[[Situation], Block | None]
 ChoiceGate = Callable[[Situation, Recommendation], Block | None]
-
-
-def switches_left(switches: tuple[float, ...], now: float, settings: LoopSettings) -> int:
-    """Switches left in this hour's budget; never negative."""
-    spent = sum(1 for at in switches if at > now - BUDGET_SECONDS)
-    return max(settings.max_switches_per_hour - spent, 0)
+TouchGate = Callable[[Permission], Block | None]
+States = dict[str, str]
+"""What each gate says, by its name: "open", or why it is closed."""
 
 
 # Before the policy is asked
@@ -170,6 +82,22 @@ def violation_lasts(situation: Situation) -> Block | None:
     return Block(
         reason=Reason.DWELL,
         explanation="the objective was met a moment ago under the same load: waiting whether the violation lasts",
+    )
+
+
+def kill_switch_off(permission: Permission) -> Block | None:
+    """Closed while the kill switch is on. Where nothing would be touched anyway it changes nothing."""
+    if permission.mode is not Mode.AUTO or not permission.killed:
+        return None
+    return Block(reason=Reason.KILL_SWITCH, explanation="the kill switch is on: nothing is done automatically")
+
+
+def no_maintenance(permission: Permission) -> Block | None:
+    """Closed inside the owner's maintenance windows."""
+    if permission.mode is not Mode.AUTO or permission.maintenance is None:
+        return None
+    return Block(
+        reason=Reason.MAINTENANCE, explanation=f"the maintenance window {permission.maintenance!r} (UTC) is open"
     )
 
 
@@ -236,6 +164,56 @@ def worth_a_switch(situation: Situation, choice: Recommendation) -> Block | None
     return Block(reason=Reason.INCUMBENT_BEST, explanation=explanation, final=not exploring)
 
 
+def spikes_affordable(situation: Situation, choice: Recommendation) -> Block | None:
+    """Closed, once switches have cost enough this hour, to all but what ends a violation."""
+    limit = situation.settings.max_spike_seconds_per_hour
+    if situation.mode is not Mode.AUTO or situation.spike_seconds < limit or not situation.within_bounds:
+        return None
+    exploring = choice.intent is Intent.EXPLORE
+    if not situation.judgement.met and not exploring:
+        return None
+    return Block(
+        reason=Reason.SWITCH_BUDGET_SPENT,
+        explanation=f"switches have cost {situation.spike_seconds:.0f} s of high latency this hour; {limit:g} s may be",
+        final=not exploring,
+    )
+
+
+def error_budget_allows(situation: Situation, choice: Recommendation) -> Block | None:
+    """Closed to exploration while the error budget burns, or did so fast lately, where keeping still helps.
+
+    It helps when the objective is met now, or would be with the last known good. Where that is what burns (the load
+    grew), something better must be looked for, whatever the budget says.
+    """
+    helps = situation.judgement.met or situation.way_back
+    if choice.intent is not Intent.EXPLORE or not helps or not situation.within_bounds:
+        return None
+    if situation.frozen_seconds > 0:
+        why = f"the error budget burned fast; nothing unknown is tried for {situation.frozen_seconds:.0f} s"
+        return Block(reason=Reason.FROZEN, explanation=why, final=False)
+    if situation.budget.burn is Burn.HEALTHY:
+        return None
+    why = f"the error budget burns ({situation.budget.describe()}), so only what is known is used"
+    return Block(reason=Reason.BUDGET_BURNING, explanation=why, final=False)
+
+
+def near_the_known_good(situation: Situation, choice: Recommendation) -> Block | None:
+    """Closed, while the objective is met, to experiments too far from the last known good.
+
+    While it is violated the nearest may be just what is wrong, so the most promising is allowed wherever it lies.
+    """
+    region = situation.region
+    if choice.intent is not Intent.EXPLORE or not situation.judgement.met or not situation.within_bounds:
+        return None
+    if region is None or region.holds(choice.config):
+        return None
+    why = (
+        f"{choice.config.describe()} is {region.distance(choice.config):.2f} of the lattice away from the last known "
+        f"good {region.centre.describe()}; the safety factor allows {region.radius:.2f}"
+    )
+    return Block(reason=Reason.UNSAFE, explanation=why, final=False)
+
+
 def safe_to_explore(situation: Situation, choice: Recommendation) -> Block | None:
     """Closed, while the objective is met, to what may break it by the upper end of its prediction."""
     if choice.intent is not Intent.EXPLORE or not situation.judgement.met or not situation.within_bounds:
@@ -245,22 +223,53 @@ def safe_to_explore(situation: Situation, choice: Recommendation) -> Block | Non
         return None
     expected = f"up to {milliseconds(predicted.high)} ms" if predicted else "anything"
     explanation = f"the objective is met, and {expected} must be expected of {choice.config.describe()}"
+    return Block(reason=Reason.UNSAFE, explanation=explanation, final=False)
+
+
+def not_back_and_forth(situation: Situation, choice: Recommendation) -> Block | None:
+    """Closed to what was in force under this load within the hour and did not do clearly better than what is now.
+
+    A prediction may flip with every window; what was measured does not, and so no two configurations take turns. One
+    that met the objective may be returned to when the present one does not.
+    """
+    held = situation.measured.get(choice.config)
+    judgement, slo = situation.judgement, situation.slo
+    if held is None or not situation.within_bounds or (held.met and not judgement.met):
+        return None
+    if clearly_worse(held.window, judgement.window, slo, situation.settings):
+        return None
+    did = describe_tail(slo, held.tail) if held.tail else "no request answered"
+    explanation = (
+        f"{choice.config.describe()} was in force under this load: {did}, not clearly better than "
+        f"{judgement.describe(slo)} now"
+    )
     return Block(reason=Reason.INCUMBENT_BEST, explanation=explanation, final=False)
 
 
 # Before the node is touched
 
 
-def mode_allows_touching(situation: Situation) -> Block | None:
+def mode_allows_touching(permission: Permission) -> Block | None:
     """Closed in every mode but ``auto``."""
-    if situation.mode is Mode.AUTO:
+    if permission.mode is Mode.AUTO:
         return None
-    reason = Reason.MODE_OFF if situation.mode is Mode.OFF else Reason.MODE_RECOMMEND
-    return Block(reason=reason, explanation=f"the mode is {situation.mode.value}: nothing was touched")
+    reason = Reason.MODE_OFF if permission.mode is Mode.OFF else Reason.MODE_RECOMMEND
+    return Block(reason=reason, explanation=f"the mode is {permission.mode.value}: nothing was touched")
+
+
+def learnt_enough(permission: Permission) -> Block | None:
+    """Closed in the learning period: it says what it would do."""
+    if permission.mode is not Mode.AUTO or permission.learning is None:
+        return None
+    return Block(
+        reason=Reason.LEARNING_PERIOD, explanation=f"still learning ({permission.learning}): nothing was touched"
+    )
 
 
 GATES_BEFORE_ASKING: tuple[Gate, ...] = (
     mode_allows_choosing,
+    kill_switch_off,
+    no_maintenance,
     violation_lasts,
     dwelt_long_enough,
     not_asked_in_vain,
@@ -270,20 +279,35 @@ GATES_ON_THE_CHOICE: tuple[ChoiceGate, ...] = (
     something_to_change,
     not_quarantined,
     exploration_affordable,
+    spikes_affordable,
+    error_budget_allows,
+    near_the_known_good,
     safe_to_explore,
+    not_back_and_forth,
     worth_a_switch,
 )
-GATES_BEFORE_TOUCHING: tuple[Gate, ...] = (mode_allows_touching,)
+GATES_BEFORE_TOUCHING: tuple[TouchGate, ...] = (mode_allows_touching, kill_switch_off, no_maintenance, learnt_enough)
+
+#: What keeps hands off although the choice itself was found good: then it is said as a recommendation.
+SAID_NOT_DONE = frozenset({Reason.MODE_RECOMMEND, Reason.LEARNING_PERIOD})
 
 
-def before_asking(situation: Situation) -> Block | None:
-    """The first gate that is closed whatever the policy would say; None when it is worth asking."""
-    return next((block for gate in GATES_BEFORE_ASKING if (block := gate(situation))), None)
+def before_asking(situation: Situation) -> tuple[Block | None, States]:
+    """The first gate that is closed whatever the policy would say (None: it is worth asking), and the state of each."""
+    return _first({gate.__name__: gate(situation) for gate in GATES_BEFORE_ASKING})
 
 
-def check_choice(situation: Situation, choice: Recommendation) -> tuple[Block | None, dict[str, str]]:
-    """The first gate closed to this choice (None: it may be made), and the state of every gate, by name."""
-    blocks = {gate.__name__: gate(situation, choice) for gate in GATES_ON_THE_CHOICE}
-    blocks |= {gate.__name__: gate(situation) for gate in GATES_BEFORE_TOUCHING}
+def check_choice(situation: Situation, choice: Recommendation) -> tuple[Block | None, States]:
+    """The first gate closed to this choice (None: it may be made), and the state of each."""
+    on_the_choice = {gate.__name__: gate(situation, choice) for gate in GATES_ON_THE_CHOICE}
+    return _first(on_the_choice | {gate.__name__: gate(situation) for gate in GATES_BEFORE_TOUCHING})
+
+
+def hands_off(permission: Permission) -> Block | None:
+    """The first gate that keeps hands off the node, whatever is to be done to it automatically."""
+    return next((block for gate in GATES_BEFORE_TOUCHING if (block := gate(permission))), None)
+
+
+def _first(blocks: Mapping[str, Block | None]) -> tuple[Block | None, States]:
     first = next((block for block in blocks.values() if block), None)
     return first, {name: block.explanation if block else "open" for name, block in blocks.items()}

@@ -23,6 +23,11 @@ ROUTINE = frozenset(
         Reason.DWELL,
         Reason.INCUMBENT_BEST,
         Reason.MODE_OFF,
+        Reason.BUDGET_BURNING,
+        Reason.FROZEN,
+        Reason.UNSAFE,
+        Reason.KILL_SWITCH,
+        Reason.MAINTENANCE,
     }
 )
 
@@ -104,6 +109,16 @@ class Journal:
         else:
             self.last, self.hold = decision, None
 
+    def trouble(self, decision: Decision) -> None:
+        """Show what keeps the loop from working. Never fails: it is written, once, when something can be again."""
+        again = self.hold is not None and _key(self.hold) == _key(decision)
+        self._show(decision)
+        if again:
+            return
+        self._metrics.decided(decision)
+        if all(_key(waiting) != _key(decision) for waiting in self._unwritten):
+            self._unwritten.append(decision)
+
     async def flush(self) -> Decision | None:
         """Write what is waiting; returns the newest of it, with its id.
 
@@ -115,6 +130,14 @@ class Journal:
             stored = await self._workers.store(self._store.add_decision, self._unwritten[0])
             self._unwritten.popleft()
         return stored
+
+    async def intend(self, decision: Decision) -> None:
+        """Write down a change before it is ordered, so that a start finds out what became of it.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        await self._workers.store(self._store.put_intent, decision)
 
     async def remember(self, incumbent: tuple[ServingConfig, int], last_known_good: ServingConfig | None) -> None:
         """Write what is in force and what was last good, where that is news.

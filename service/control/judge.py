@@ -93,7 +93,7 @@ def judge(
             rebase=True,
         )
     if violated and (overdue or stationarity.latency is not Trend.FALLING):
-        return _judgement(window, verdict, slo, settings)
+        return conclude(window, slo, settings)
     if window.quality is WindowQuality.TOO_SHORT:
         return NotYet(
             reason=Reason.WINDOW_NOT_READY,
@@ -111,10 +111,12 @@ def judge(
             reason=Reason.WINDOW_NOT_READY,
             explanation=f"{describe_tail(slo, tail)} is too near {milliseconds(slo.bound_seconds)} ms to tell yet",
         )
-    return _judgement(window, verdict, slo, settings)
+    return conclude(window, slo, settings)
 
 
-def _judgement(window: Window, verdict: SloVerdict, slo: Slo, settings: LoopSettings) -> Judgement:
+def conclude(window: Window, slo: Slo, settings: LoopSettings) -> Judgement:
+    """What a window says of the objective, once it may be asked."""
+    verdict = window.verdict(slo, settings.confidence)
     tail = window.tail(slo, settings.confidence) if window.latency.count else None
     met = verdict is SloVerdict.MET or (
         verdict is SloVerdict.UNCERTAIN and tail is not None and tail.value <= slo.bound_seconds

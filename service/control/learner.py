@@ -114,6 +114,15 @@ class Learner:
             policy = self._ready()
             return await self._workers.think(lambda: policy.suggest(workload, incumbent, slo, explore=explore))
 
+    async def predict(self, workload: Workload, config: ServingConfig, slo: Slo) -> Recommendation:
+        """What the policy expects of one configuration; see :meth:`service.learning.policy.Policy.predict`.
+
+        Raises:
+            BackendUnavailableError: The node has not said yet what it can do.
+        """
+        async with self._lock:
+            return await self._workers.think(self._ready().predict, workload, config, slo)
+
     def _ready(self) -> Policy:
         if self._policy is None:
             raise BackendUnavailableError("the agent has not answered yet, so it is not known what can be chosen from")

@@ -12,28 +12,31 @@ import asyncio
 
 import structlog
 
-from service.backends.protocol import Backend, BackendState
+from service.backends.protocol import Backend
 from service.control.actuator import Actuator
 from service.control.backoff import Backoff
-from service.control.feasible import check_supported
-from service.control.guardrails import switches_left
+from service.control.board import Board
+from service.control.commands import Commands
+from service.control.error_budget import ErrorBudget
 from service.control.journal import Journal
 from service.control.judge import NotYet, judge
+from service.control.kill_switch import KillSwitch
 from service.control.learner import Learner, PolicyFactory
-from service.control.node import Node, Order
+from service.control.maintenance import MaintenanceWindow
+from service.control.node import Node
 from service.control.pilot import Pilot
-from service.control.probation import Probation
+from service.control.recall import Recall
 from service.control.settings import LoopSettings, ModelSettings
 from service.control.sight import Sight
+from service.control.situation import Permission, learning_left
 from service.control.status import ModelStatus
 from service.control.track import Track
 from service.control.workers import Workers
 from service.domain.clock import Clock
 from service.domain.decision import Action, Decision, Mode, Reason, Recommendation
-from service.domain.errors import BackendUnavailableError, InvalidValueError, StoreError, TelemetryError
+from service.domain.errors import InvalidValueError, StoreError, TelemetryError
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
-from service.domain.window import Window
 from service.domain.workload import Workload
 from service.store.store import Store
 from service.telemetry.own_metrics import ControlMetrics
@@ -51,11 +54,15 @@ _STANDING = frozenset(
         Reason.APPLY_FAILED,
         Reason.INFEASIBLE,
         Reason.WORSE_THAN_BEFORE,
+        Reason.BUDGET_BURNING,
+        Reason.FROZEN,
+        Reason.UNSAFE,
+        Reason.KILL_SWITCH,
+        Reason.MAINTENANCE,
+        Reason.LEARNING_PERIOD,
+        Reason.LEASE_HELD,
     }
 )
-
-#: What counts against the budget of switches.
-_SWITCHES = frozenset({Action.APPLY, Action.ROLLBACK, Action.MANUAL})
 
 
 class ModelLoop:
@@ -69,6 +76,7 @@ class ModelLoop:
         store: The history.
         policy_factory: Makes the policy once the node has said what it can do.
         workers: Threads for the policy and the history.
+        kill_switch: Of all models.
         clock: Time.
         metrics: Our own metrics.
     """
@@ -83,6 +91,7 @@ class ModelLoop:
         store: Store,
         policy_factory: PolicyFactory,
         workers: Workers,
+        kill_switch: KillSwitch,
         clock: Clock,
         metrics: ControlMetrics,
     ) -> None:
@@ -92,7 +101,15 @@ class ModelLoop:
         self._clock = clock
         self._metrics = metrics
         self._workers = workers
-        self._track = Track(mode=model.mode, slo=model.slo.to_slo(), waiting_since=clock.monotonic())
+        self._kill_switch = kill_switch
+        self._maintenance = tuple(MaintenanceWindow.parse(text) for text in model.maintenance)
+        self._track = Track(
+            mode=model.mode,
+            slo=model.slo.to_slo(),
+            budget=ErrorBudget(settings.error_budget_period_seconds, settings.burn_window_scale),
+            waiting_since=clock.monotonic(),
+        )
+        self._recall = Recall(model.name, store, settings, clock, workers)
         self._sight = Sight(model.name, scraper, settings, clock, metrics)
         self._journal = Journal(model.name, store, settings, clock, metrics, workers)
         self._node = Node(model.name, backend, settings, clock, metrics)
@@ -103,6 +120,7 @@ class ModelLoop:
             journal=self._journal,
             track=self._track,
             windows=self._sight.windows,
+            permission=self._permission,
             settings=settings,
             clock=clock,
             metrics=metrics,
@@ -113,11 +131,28 @@ class ModelLoop:
             actuator=self._actuator,
             learner=self._learner,
             track=self._track,
+            spikes=self._sight.spikes,
+            permission=self._permission,
             store=store,
             settings=settings,
             clock=clock,
             metrics=metrics,
             workers=workers,
+        )
+        self._commands = Commands(
+            node=self._node, actuator=self._actuator, journal=self._journal, track=self._track, clock=clock
+        )
+        self._board = Board(
+            model.name,
+            track=self._track,
+            node=self._node,
+            sight=self._sight,
+            journal=self._journal,
+            learner=self._learner,
+            permission=self._permission,
+            settings=settings,
+            clock=clock,
+            metrics=metrics,
         )
         self._lock = asyncio.Lock()
         self._backoff = Backoff(settings.scrape_interval_seconds, settings.max_backoff_seconds)
@@ -151,33 +186,23 @@ class ModelLoop:
             async with self._lock:
                 judged = await self._round()
         except StoreError as error:
-            self._fail(f"the history cannot be used, so nothing is changed: {error}")
+            self._fail(Reason.STORE_UNAVAILABLE, f"the history cannot be used, so nothing is changed: {error}")
             log.error("history failed", model=self._name, error=str(error))
         except Exception as error:
-            self._fail(f"internal error, so nothing is changed: {type(error).__name__}: {error}")
+            why = f"internal error, so nothing is changed: {type(error).__name__}: {error}"
+            self._fail(Reason.INTERNAL_ERROR, why)
             log.exception("round failed unexpectedly", model=self._name)
         else:
             self._backoff.succeeded()
             if judged or not self._failed_judging:
                 self._problem = None
             self._metrics.loop_succeeded(self._name, self._clock.time())
-        self._tell_standing()
+        self._board.tell_metrics()
 
-    def _tell_standing(self) -> None:
-        age, hold = self._sight.age_seconds, self._journal.hold
-        self._metrics.standing(
-            self._name,
-            mode=self._track.mode,
-            hold=hold.reason if hold else None,
-            agent_reachable=self._node.reachable,
-            read_at=None if age is None else self._clock.time() - age,
-            switches_left=switches_left(tuple(self._track.switches), self._clock.monotonic(), self._settings),
-            quarantined=len(self._track.quarantine),
-        )
-
-    def _fail(self, problem: str) -> None:
+    def _fail(self, reason: Reason, problem: str) -> None:
         # What failed while a window was judged is not mended by a round in which none was.
         self._problem, self._failed_judging = problem, self._judging
+        self._journal.trouble(self._actuator.decision(Action.HOLD, reason, problem))
         self._backoff.failed(self._clock.monotonic())
 
     # One round
@@ -213,22 +238,32 @@ class ModelLoop:
         """Read once what an earlier run left behind."""
         if self._resumed:
             return
-        track, limit = self._track, max(self._settings.max_switches_per_hour, 1)
-        remembered = await self._workers.store(self._store.state, self._name)
-        doings = frozenset(Action) - {Action.HOLD}
-        newest = await self._workers.store(self._store.decisions, self._name, limit=1, actions=doings)
-        switches = await self._workers.store(self._store.decisions, self._name, limit=limit, actions=_SWITCHES)
-        if remembered is not None:
-            track.slo = remembered.slo or track.slo
-            track.mode = remembered.mode or track.mode
-            track.last_known_good = remembered.last_known_good
-        now = self._clock.monotonic()
-        since_epoch = self._clock.time() - now
-        track.spend_switches((min(decision.decided_at - since_epoch, now) for decision in switches), now)
-        self._journal.resume(newest[0] if newest else None, remembered)
+        await self._kill_switch.resume()
+        newest, remembered = await self._recall.fill(self._track)
+        self._journal.resume(newest, remembered)
         self._actuator.resume(remembered)
-        self._metrics.objective(self._name, track.slo)
+        self._metrics.objective(self._name, self._track.slo)
         self._resumed = True
+
+    def _permission(self) -> Permission:
+        """What a person allows at this moment."""
+        track, now = self._track, self._clock.time()
+        return Permission(
+            mode=track.mode,
+            killed=self._kill_switch.on,
+            maintenance=next((window.text for window in self._maintenance if window.open_at(now)), None),
+            learning=self._learning_left(),
+        )
+
+    def _learning_left(self) -> str | None:
+        track = self._track
+        if track.learnt:
+            return None
+        since = track.first_window_at
+        watched = None if since is None else self._clock.monotonic() - since
+        left = learning_left(self._settings, self._learner.observations, watched)
+        track.learnt = left is None
+        return left
 
     async def _know_what_is_possible(self) -> bool:
         state = self._node.state
@@ -277,53 +312,23 @@ class ModelLoop:
 
     def status(self) -> ModelStatus:
         """Everything about the model now. Never waits."""
-        track, state, journal = self._track, self._node.state, self._journal
-        window = self._sight.windows.current()
-        space = self._learner.space
-        hold = None if self._problem else journal.hold
-        return ModelStatus(
-            name=self._name,
-            mode=track.mode,
-            slo=track.slo,
-            config=state.config if state else None,
-            generation=state.generation if state else None,
-            in_force_since=self._node.in_force_since,
-            phase=state.phase if state else None,
-            last_known_good=track.last_known_good,
-            verifying=track.probation is not None,
-            window=window,
-            judged=track.judged.window if track.judged else None,
-            verdict=track.judged.verdict if track.judged else None,
-            workload=self._workload(window),
-            recommendation=track.recommendation,
-            last_decision=journal.last,
-            hold_reason=hold.reason if hold else None,
-            hold_explanation=hold.explanation if hold else None,
-            agent_reachable=self._node.reachable,
-            metrics_age_seconds=self._sight.age_seconds,
-            observations=self._learner.observations,
-            switches_left=switches_left(tuple(track.switches), self._clock.monotonic(), self._settings),
-            support=state.support if state else None,
-            knobs={knob.name: knob.values for knob in space.knobs} if space else {},
-            server_kind=state.server_kind if state else "unknown",
-            server_version=state.server_version if state else "unknown",
-            problem=self._problem or self._node.error or self._sight.missing,
-        )
-
-    def _workload(self, window: Window | None) -> Workload | None:
-        """The present load; from the window in progress once it is long enough to tell."""
-        judged = self._track.judged
-        if window is not None and (judged is None or window.duration_seconds >= self._settings.window_seconds / 2):
-            return window.workload
-        return judged.window.workload if judged else None
+        return self._board.status(self._problem)
 
     async def set_slo(self, slo: Slo) -> None:
         """Change the objective; see Supervisor."""
         await self._resume_first()
         await self._workers.store(self._store.put_slo, self._name, slo)
-        self._track.slo = slo
-        self._track.judged = None
+        track = self._track
+        track.slo = slo
+        # What was judged was judged by another objective; the windows themselves can be counted again.
+        track.judged = track.good_failed = None
+        track.measured, track.frozen_until = {}, 0.0
         self._metrics.objective(self._name, slo)
+        try:
+            track.budget = await self._recall.budget(slo)
+        except StoreError as error:
+            track.budget = ErrorBudget(self._settings.error_budget_period_seconds, self._settings.burn_window_scale)
+            log.warning("the error budget begins anew", model=self._name, error=str(error))
 
     async def set_mode(self, mode: Mode) -> None:
         """Change the mode; see Supervisor."""
@@ -339,7 +344,7 @@ class ModelLoop:
 
     async def recommendation(self) -> Recommendation:
         """What the policy would choose now; see Supervisor."""
-        workload = self._workload(self._sight.windows.current())
+        workload = self._board.workload()
         if workload is None:
             raise TelemetryError(
                 f"the load of {self._name!r} is not known yet: {self._sight.missing or 'just started'}"
@@ -348,48 +353,23 @@ class ModelLoop:
 
     async def what_if(self, workload: Workload, slo: Slo | None) -> Recommendation:
         """What the policy would choose under another load; see Supervisor."""
-        return await self._learner.suggest(workload, self._known().config, slo or self._track.slo, explore=True)
+        config, objective = self._commands.known().config, slo or self._track.slo
+        return await self._learner.suggest(workload, config, objective, explore=True)
 
     async def set_config(self, config: ServingConfig) -> Decision:
         """Put a person's choice in force; see Supervisor."""
         async with self._lock:
-            state = await self._look_before_command()
-            check_supported(config, state.support, state.config)
-            return await self._command(state, config, Action.MANUAL, f"a person set {config.describe()}")
+            await self._resume()
+            return await self._commands.set_config(config)
 
     async def rollback(self) -> Decision:
         """Return to the last known good; see Supervisor."""
         async with self._lock:
-            state = await self._look_before_command()
-            good = self._track.last_known_good
-            if good is None:
-                raise InvalidValueError(
-                    "last_known_good",
-                    "there is none: no configuration has met the objective yet, so nothing was changed",
-                )
-            return await self._command(state, good, Action.ROLLBACK, f"a person asked to return to {good.describe()}")
+            await self._resume()
+            return await self._commands.rollback()
 
-    async def _look_before_command(self) -> BackendState:
-        await self._resume()
-        await self._journal.flush()
-        await self._actuator.look(even_if_resting=True)
-        return self._known()
-
-    async def _command(self, state: BackendState, config: ServingConfig, action: Action, why: str) -> Decision:
-        if config == state.config:
-            return await self._actuator.hold(Reason.USER, f"{why}; it is in force already")
-        judged = self._track.judged
-        probation = Probation(
-            config=config,
-            since=self._clock.monotonic(),
-            fallback=state.config,
-            baseline=judged.window if judged else None,
-            by_user=True,
-        )
-        order = Order(config=config, action=action, reason=Reason.USER, explanation=why, probation=probation)
-        return await self._actuator.carry_out(order)
-
-    def _known(self) -> BackendState:
-        if self._node.state is None:
-            raise BackendUnavailableError(self._node.error or "the agent has not been asked yet; try again in a moment")
-        return self._node.state
+    async def skip_learning(self) -> Decision:
+        """End the learning period; see Supervisor."""
+        async with self._lock:
+            await self._resume()
+            return await self._commands.skip_learning()

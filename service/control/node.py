@@ -16,6 +16,7 @@ from service.domain.errors import (
     ApplyTimeoutError,
     BackendUnavailableError,
     InfeasibleConfigError,
+    LeaseHeldError,
     StaleGenerationError,
 )
 from service.domain.serving_config import ServingConfig
@@ -36,6 +37,7 @@ class Order:
         recommendation: What the policy said, where it was asked.
         inputs: What else went in, JSON-ready.
         probation: The probation that begins then; None for a return to what is known.
+        by_hand: Whether a person commanded it; guardrails stop only what is automatic.
     """
 
     config: ServingConfig
@@ -45,6 +47,7 @@ class Order:
     recommendation: Recommendation | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     probation: Probation | None = None
+    by_hand: bool = False
 
 
 class Node:
@@ -134,7 +137,7 @@ class Node:
         nobody asks after.
 
         Raises:
-            StaleGenerationError, InfeasibleConfigError, ApplyTimeoutError: It is not in force.
+            StaleGenerationError, InfeasibleConfigError, LeaseHeldError, ApplyTimeoutError: It is not in force.
             BackendUnavailableError: It may be in force.
         """
         self.in_doubt, self._doubtful_generation = order, generation
@@ -149,7 +152,7 @@ class Node:
         except ApplyTimeoutError:
             outcome, self.in_doubt = "timeout", None
             raise
-        except (InfeasibleConfigError, StaleGenerationError):
+        except (InfeasibleConfigError, StaleGenerationError, LeaseHeldError):
             outcome, self.in_doubt = "refused", None
             raise
         finally:

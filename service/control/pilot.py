@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from service.control.actuator import Actuator
-from service.control.guardrails import Situation, before_asking, check_choice
+from service.control.deliberation import Deliberation
+from service.control.error_budget import Burn
+from service.control.guardrails import (
+    SAID_NOT_DONE,
+    before_asking,
+    check_choice,
+    dwelt_long_enough,
+    hands_off,
+    near_the_known_good,
+)
 from service.control.judge import Judgement, same_load
 from service.control.learner import Learner
 from service.control.node import Node, Order
-from service.control.probation import Outcome, Probation, Ruling, rule
+from service.control.outlook import Outlook
+from service.control.probation import Outcome, Probation, Ruling, comparable, rule
 from service.control.settings import LoopSettings
+from service.control.situation import Permission, Situation
+from service.control.spikes import SpikeMeter
 from service.control.track import Track
 from service.control.workers import Workers
 from service.domain.clock import Clock
-from service.domain.decision import Action, Intent, Mode, Reason, Recommendation
+from service.domain.decision import Action, Intent, Reason, Recommendation
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.window import SloVerdict
@@ -32,6 +44,8 @@ class Pilot:
         actuator: Carries out orders.
         learner: The policy.
         track: The loop's memory.
+        spikes: Tells what a switch cost.
+        permission: What a person allows at this moment.
         store: Where observations are kept.
         settings: How to verify and decide.
         clock: Time.
@@ -47,6 +61,8 @@ class Pilot:
         actuator: Actuator,
         learner: Learner,
         track: Track,
+        spikes: SpikeMeter,
+        permission: Callable[[], Permission],
         store: Store,
         settings: LoopSettings,
         clock: Clock,
@@ -58,11 +74,14 @@ class Pilot:
         self._actuator = actuator
         self._learner = learner
         self._track = track
+        self._spikes = spikes
+        self._permission = permission
         self._store = store
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
         self._workers = workers
+        self._outlook = Outlook(learner=learner, track=track, settings=settings, clock=clock, permission=permission)
 
     async def act_on(self, judgement: Judgement, incumbent: ServingConfig) -> None:
         """Learn from a judged window and do what follows from it.
@@ -80,44 +99,98 @@ class Pilot:
         self._metrics.window(self._model, window)
         before, track.judged = track.judged, judgement
         load_changed = before is not None and not same_load(before.window, window, self._settings)
+        spike = self._count(judgement, incumbent, before)
         probation = track.probation
-        ruling = rule(probation, judgement, track.slo, self._settings) if probation else None
-        failed = await self._verify(probation, ruling) if probation and ruling else None
+        ruling = await self._rule(probation, judgement) if probation else None
+        failed = await self._verify(probation, ruling, spike) if probation and ruling else None
         if judgement.verdict is SloVerdict.MET and failed is None:
-            track.last_known_good = incumbent
+            track.last_known_good, track.good_failed = incumbent, None
             await self._actuator.remember()
-        situation = self._situation(
+        situation = await self._outlook.situation(
             judgement,
             incumbent,
             load_changed=load_changed,
             first_violation=probation is None and before is not None and before.met and not load_changed,
         )
+        deliberation = Deliberation(judgement, track.slo, situation.budget)
+        deliberation.spike(spike if probation is None or failed is not None else None)
+        if await self._flee(situation, deliberation):
+            return
         if failed is None or ruling is None:
-            await self._decide(situation, None)
-        elif ruling.outcome is Outcome.RETURN or not await self._decide(situation, failed):
-            await self._go_back(failed, ruling)
+            await self._decide(situation, None, deliberation)
+        elif ruling.outcome is Outcome.RETURN or not await self._decide(situation, failed, deliberation):
+            await self._go_back(failed, ruling, deliberation)
 
-    async def _verify(self, probation: Probation, ruling: Ruling) -> Probation | None:
+    def _count(self, judgement: Judgement, incumbent: ServingConfig, before: Judgement | None) -> float | None:
+        """Charge a window to the budgets; returns what the switch before it cost, seconds, if there was one."""
+        track, window, now = self._track, judgement.window, self._clock.monotonic()
+        requests = window.succeeded + window.rejected + window.failed
+        track.budget.add(now, window.duration_seconds, requests, window.violation_ratio(track.slo))
+        track.note_judgement(incumbent, judgement, now)
+        began, track.switch_began = track.switch_began, None
+        if began is None:
+            return None
+        tails = [known.tail.value for known in (before, judgement) if known is not None and known.tail is not None]
+        steady = max(tails, default=0.0)
+        cost = self._spikes.seconds(began, now - window.duration_seconds, track.slo, steady)
+        track.spend_spike(now, cost)
+        self._metrics.switch_cost(self._model, cost)
+        return cost
+
+    async def _rule(self, probation: Probation, judgement: Judgement) -> Ruling:
+        slo, fallback_now = self._track.slo, None
+        violated = judgement.verdict is SloVerdict.VIOLATED
+        if violated and probation.baseline is not None and not comparable(probation, judgement, self._settings):
+            expected = await self._learner.predict(judgement.window.workload, probation.fallback, slo)
+            fallback_now = expected.predicted_tail
+        return rule(probation, judgement, slo, self._settings, fallback_now=fallback_now)
+
+    async def _verify(self, probation: Probation, ruling: Ruling, spike: float | None) -> Probation | None:
         """Write down how a probation ended; returns it when it failed and may be undone."""
+        inputs = {} if spike is None else {"spike_seconds": spike}
         if ruling.outcome is Outcome.KEEP:
             kept = f"kept {probation.config.describe()}: {ruling.explanation}"
-            await self._actuator.note(Action.VERIFY, Reason.VERIFIED, kept)
+            await self._actuator.note(Action.VERIFY, Reason.VERIFIED, kept, inputs=inputs)
             self._track.probation = None
             return None
-        if self._track.mode is Mode.AUTO and not probation.by_user:
+        block = hands_off(self._permission())
+        if block is None and not probation.by_user:
             return probation
-        who = "a person chose it" if probation.by_user else f"the mode is {self._track.mode.value}"
-        await self._actuator.hold(Reason.WORSE_THAN_BEFORE, f"{ruling.explanation}; not undone, because {who}")
+        who = "a person chose it" if block is None else block.explanation
+        why = f"{ruling.explanation}; not undone, because {who}"
+        await self._actuator.hold(Reason.WORSE_THAN_BEFORE, why, inputs=inputs)
         self._track.probation = None
         return None
 
-    async def _go_back(self, failed: Probation, ruling: Ruling) -> None:
+    async def _flee(self, situation: Situation, deliberation: Deliberation) -> bool:
+        """Return at once to the last known good while the error budget burns fast, where that is expected to help."""
+        good = self._track.last_known_good
+        if situation.budget.burn is not Burn.FAST or not situation.way_back or good is None:
+            return False
+        if hands_off(situation) is not None or (situation.chosen_by_user and dwelt_long_enough(situation)):
+            return False
+        judged, burn = situation.judgement.describe(situation.slo), situation.budget.describe()
+        why = (
+            f"{judged}, and the error budget burns ({burn}); {good.describe()} is expected to meet the "
+            f"objective, and nothing unknown is tried for {situation.frozen_seconds:.0f} s"
+        )
+        order = Order(
+            config=good,
+            action=Action.ROLLBACK,
+            reason=Reason.BUDGET_BURNING,
+            explanation=why,
+            inputs=deliberation.inputs,
+        )
+        return await self._ordered(order)
+
+    async def _go_back(self, failed: Probation, ruling: Ruling, deliberation: Deliberation) -> None:
         names = f"{failed.config.describe()} to {failed.fallback.describe()}"
         order = Order(
             config=failed.fallback,
             action=Action.ROLLBACK,
             reason=Reason.WORSE_THAN_BEFORE,
             explanation=f"back from {names}: {ruling.explanation}",
+            inputs=deliberation.inputs,
         )
         await self._actuator.attempt(order)
         if failed.fallback in self._track.quarantine:
@@ -125,20 +198,21 @@ class Pilot:
             # the next window leads here again.
             self._track.probation = None
 
-    async def _decide(self, situation: Situation, failed: Probation | None) -> bool:
+    async def _decide(self, situation: Situation, failed: Probation | None, deliberation: Deliberation) -> bool:
         """Ask the policy and do what it says, as far as the guardrails allow.
 
         Args:
             situation: As it is now.
             failed: A failed probation: its fallback is no new choice, and stays the place to return to.
+            deliberation: Gathers what goes into the decision.
 
         Returns:
             Whether something was ordered that is, or may be, in force now.
         """
         judgement, incumbent = situation.judgement, situation.incumbent
-        actuator, slo = self._actuator, self._track.slo
-        inputs: dict[str, Any] = {"window": judgement.describe(slo), "verdict": judgement.verdict.value}
-        block = before_asking(situation)
+        actuator, slo, inputs = self._actuator, self._track.slo, deliberation.inputs
+        block, states = before_asking(situation)
+        deliberation.gates(states)
         if block is not None:
             await actuator.hold(block.reason, block.explanation, inputs=inputs)
             return False
@@ -146,15 +220,18 @@ class Pilot:
             await self._learner.learn_failure(judgement.window, self._track.untaught.pop())
         for explore in (True, False) if situation.may_explore else (False,):
             choice = await self._ask(judgement, incumbent, slo, explore=explore)
+            choice = await self._nearer(situation, choice, deliberation)
             # Looked at anew: while the policy was thinking, a person may have changed the mode.
-            situation = replace(situation, now=self._clock.monotonic(), mode=self._track.mode)
-            block, inputs["gates"] = check_choice(situation, choice)
+            situation = self._outlook.renewed(situation)
+            block, states = check_choice(situation, choice)
+            deliberation.gates(states)
+            deliberation.candidate(choice, block)
             if block is None or block.final:
                 break
         self._track.asked_at, self._track.answer = (situation.now, block) if block else (None, None)
         why = f"{judgement.describe(slo)}; {choice.explanation}"
         reason = _reason(situation, choice)
-        if block is not None and block.reason is Reason.MODE_RECOMMEND:
+        if block is not None and block.reason in SAID_NOT_DONE:
             why = f"{why}; {block.explanation}"
             await actuator.note(Action.RECOMMEND, reason, why, recommendation=choice, inputs=inputs)
             return False
@@ -176,31 +253,27 @@ class Pilot:
                 fallback=failed.fallback if failed else incumbent,
                 baseline=failed.baseline if failed else judgement.window,
                 by_user=False,
+                promised=choice.predicted_tail,
             ),
         )
-        return await actuator.attempt(order) is not None or self._node.in_doubt is not None
+        return await self._ordered(order)
 
-    def _situation(
-        self, judgement: Judgement, incumbent: ServingConfig, *, load_changed: bool, first_violation: bool
-    ) -> Situation:
-        track = self._track
-        return Situation(
-            settings=self._settings,
-            now=self._clock.monotonic(),
-            mode=track.mode,
-            slo=track.slo,
-            incumbent=incumbent,
-            judgement=judgement,
-            load_changed=load_changed,
-            first_violation=first_violation,
-            within_bounds=self._learner.admits(incumbent),
-            switched_at=track.switched_at,
-            asked_at=track.asked_at,
-            answer=track.answer,
-            chosen_by_user=track.chosen_by_user,
-            switches=tuple(track.switches),
-            quarantine=dict(track.quarantine),
-        )
+    async def _ordered(self, order: Order) -> bool:
+        """Whether an order was carried out, or may have been."""
+        return await self._actuator.attempt(order) is not None or self._node.in_doubt is not None
+
+    async def _nearer(self, situation: Situation, choice: Recommendation, deliberation: Deliberation) -> Recommendation:
+        """The choice, or where it lies too far away, a step on the way to it that does not."""
+        too_far = near_the_known_good(situation, choice)
+        if too_far is None or situation.region is None:
+            return choice
+        step = situation.region.towards(choice.config)
+        if step is None or step == situation.incumbent or step in situation.measured:
+            return choice
+        deliberation.candidate(choice, too_far)
+        expected = await self._learner.predict(choice.workload, step, situation.slo)
+        why = f"{choice.explanation}; {too_far.explanation}, so {step.describe()} on the way there is looked at"
+        return replace(expected, config=step, intent=Intent.EXPLORE, explanation=why)
 
     async def _ask(self, judgement: Judgement, incumbent: ServingConfig, slo: Slo, *, explore: bool) -> Recommendation:
         started = self._clock.monotonic()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from service.control.maintenance import MaintenanceWindow
 from service.domain.decision import Mode
 from service.domain.slo import Slo
 
@@ -73,6 +74,25 @@ class ModelSettings(Settings):
         default_factory=dict,
         description="Knobs that must keep one value, in the knob's own unit. Empty: every knob may change.",
     )
+    maintenance: tuple[str, ...] = Field(
+        default=(),
+        description="Stretches of the week, in UTC, in which nothing is changed automatically, such as "
+        "'daily 02:00-04:00' or 'sat,sun 00:00-24:00'. Empty: never. What a person commands is done at any time.",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _a_model(cls, name: str) -> str:
+        if name == "*":
+            raise ValueError("'*' stands for all models and cannot be the name of one")
+        return name
+
+    @field_validator("maintenance")
+    @classmethod
+    def _readable(cls, maintenance: tuple[str, ...]) -> tuple[str, ...]:
+        for text in maintenance:
+            MaintenanceWindow.parse(text)
+        return maintenance
 
 
 class LoopSettings(Settings):
@@ -178,6 +198,58 @@ class LoopSettings(Settings):
         description="How many of those are kept for the best known configuration: exploration stops when no more are "
         "left. 5 follows some changes of load for the rest of the hour.",
     )
+    max_spike_seconds_per_hour: float = Field(
+        default=120.0,
+        ge=0,
+        le=3600,
+        description="Seconds of latency above both the objective and what is usual that switches may cost in any hour; "
+        "once they are spent, nothing is tried, and only a violation moves the model, to what is known to be better. "
+        "120 are a thirtieth of the hour.",
+    )
+    safety_factor: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        description="How near to the last known good configuration experiments stay while the objective is met: 0 is "
+        "as far as you like, 1 not at all (a share of the lattice's diameter). 0.6 lets one or two knobs move at will "
+        "and forbids leaps of all at once.",
+    )
+    error_budget_period_seconds: float = Field(
+        default=2_592_000.0,
+        ge=60,
+        le=31_536_000,
+        description="What the error budget is counted over, seconds. 30 days, as most objectives say; what the history "
+        "no longer holds counts as kept.",
+    )
+    burn_window_scale: float = Field(
+        default=1.0,
+        gt=0,
+        le=10,
+        description="Factor on the stretches over which the error budget's burn rates are taken: 5 min and 1 h at 14.4 "
+        "times (fast), 30 min and 6 h at 6 times (slow). 1 is the SRE workbook's; 0.02 lets a demonstration show in "
+        "minutes what takes hours.",
+    )
+    freeze_seconds: float = Field(
+        default=600.0,
+        ge=0,
+        le=86_400,
+        description="How long nothing unknown is tried after the error budget burned fast, seconds. 10 minutes are two "
+        "of the short stretches, so that the next experiment does not begin in the smoke of the last.",
+    )
+    learning_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=31_536_000,
+        description="How long a model is watched before anything is changed on its own in mode auto, seconds since the "
+        "first window in the history. 0, because mode recommend is where most owners watch; a day shows every hour's "
+        "load.",
+    )
+    learning_windows: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="How many windows must have been judged before that (count). 0 as above.",
+    )
     verify_timeout_seconds: float = Field(
         default=60.0,
         gt=0,
@@ -247,6 +319,13 @@ class LoopSettings(Settings):
         ge=100,
         le=10_000_000,
         description="Newest decisions to do nothing kept for a model (count). A week at one every five minutes.",
+    )
+    keep_days: float = Field(
+        default=400.0,
+        gt=0,
+        le=36_500,
+        description="Age from which history goes however little there is, days, counted back from the model's newest "
+        "row; the newest replay_limit observations and 100 decisions stay. 400 let a year be compared with the last.",
     )
 
     @model_validator(mode="after")

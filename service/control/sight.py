@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.control.settings import LoopSettings
+from service.control.spikes import SpikeMeter
 from service.domain.clock import Clock
 from service.domain.errors import TelemetryError
 from service.telemetry.own_metrics import ControlMetrics
@@ -32,6 +33,7 @@ class Sight:
         self._began_at = clock.monotonic()
         self._read_at: float | None = None
         self._error: str | None = None
+        self.spikes = SpikeMeter()
         self.windows = WindowBuilder(
             WindowSettings(
                 window_seconds=settings.window_seconds,
@@ -54,6 +56,7 @@ class Sight:
         self._error = None
         self._read_at = reading.monotonic
         self.windows.add(reading)
+        self.spikes.add(reading)
 
     @property
     def age_seconds(self) -> float | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from service.backends.protocol import BackendPhase, Support
+from service.control.error_budget import BudgetState
+from service.control.situation import Permission, Quarantine
 from service.domain.decision import Decision, Mode, Reason, Recommendation
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
@@ -33,8 +35,13 @@ class ModelStatus:
         workload: The present load: of ``window`` where it has traffic, else of ``judged``.
         recommendation: What the policy said last.
         last_decision: The newest decision that did or recommended something; None before the first.
-        hold_reason: Why nothing is being done; None right after something was, and while ``problem`` says it.
-        hold_explanation: The same as a sentence.
+        hold: Why nothing is being done, and all that went into it; None right after something was.
+        permission: What a person allows: mode, kill switch, maintenance, learning period.
+        error_budget: The error budget and how fast it burns.
+        frozen_seconds: How much longer nothing unknown is tried because the budget burned fast; 0 when it may be.
+        spike_seconds: Seconds of high latency that switches have cost within the hour.
+        spike_seconds_allowed: How many they may.
+        quarantine: What is not to be tried; ``until`` is Unix time here.
         agent_reachable: Whether the agent answered the last question; False before the first.
         metrics_age_seconds: Age of the newest reading; None before the first.
         observations: Windows the policy has learnt from, replayed ones included.
@@ -61,8 +68,13 @@ class ModelStatus:
     workload: Workload | None = None
     recommendation: Recommendation | None = None
     last_decision: Decision | None = None
-    hold_reason: Reason | None = None
-    hold_explanation: str | None = None
+    hold: Decision | None = None
+    permission: Permission
+    error_budget: BudgetState = field(default_factory=BudgetState)
+    frozen_seconds: float = 0.0
+    spike_seconds: float = 0.0
+    spike_seconds_allowed: float = 0.0
+    quarantine: Mapping[ServingConfig, Quarantine] = field(default_factory=dict)
     agent_reachable: bool = False
     metrics_age_seconds: float | None = None
     observations: int = 0
@@ -72,3 +84,13 @@ class ModelStatus:
     server_kind: str = "unknown"
     server_version: str = "unknown"
     problem: str | None = None
+
+    @property
+    def hold_reason(self) -> Reason | None:
+        """Why nothing is being done, as a code."""
+        return self.hold.reason if self.hold else None
+
+    @property
+    def hold_explanation(self) -> str | None:
+        """The same as a sentence."""
+        return self.hold.explanation if self.hold else None

@@ -9,6 +9,7 @@ import httpx
 import structlog
 
 from service.backends.agent_backend import AgentBackend
+from service.control.kill_switch import KillSwitch
 from service.control.learner import PolicyFactory
 from service.control.loop import ModelLoop
 from service.control.settings import LoopSettings, ModelSettings
@@ -83,6 +84,7 @@ class Supervisor:
         self._clock = clock or SystemClock()
         self._metrics = metrics
         self._workers = Workers()
+        self._kill_switch = KillSwitch(store, self._workers)
         self._clients = {model.name: client_factory() for model in models}
         self._loops = {model.name: self._loop(model, policy_factory) for model in models}
         self._tasks: list[asyncio.Task[None]] = []
@@ -109,6 +111,7 @@ class Supervisor:
             store=self._store,
             policy_factory=policy_factory,
             workers=self._workers,
+            kill_switch=self._kill_switch,
             clock=self._clock,
             metrics=self._metrics,
         )
@@ -162,6 +165,28 @@ class Supervisor:
             StoreError: It could not be remembered; the old one stands.
         """
         await self._of(model).set_mode(mode)
+
+    @property
+    def killed(self) -> bool:
+        """Whether the kill switch is on. While it is, nothing is done automatically for any model."""
+        return self._kill_switch.on
+
+    async def turn_kill_switch(self, *, on: bool) -> None:
+        """Turn the kill switch; remembered across restarts. On takes effect at once, even if it cannot be remembered.
+
+        Raises:
+            StoreError: It could not be remembered: on holds until this process ends, off has not come into effect.
+        """
+        await self._kill_switch.turn(on=on)
+
+    async def skip_learning(self, model: str) -> Decision:
+        """End a model's learning period before its time. It stays over once the loop has acted on its own.
+
+        Raises:
+            UnknownModelError: No such model here.
+            StoreError: It could not be written down.
+        """
+        return await self._of(model).skip_learning()
 
     async def recommendation(self, model: str) -> Recommendation:
         """What the policy would choose under the present load and objective. Changes nothing.

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from service.control.guardrails import BUDGET_SECONDS, Block, Quarantine
+from service.control.error_budget import ErrorBudget
 from service.control.judge import Judgement
 from service.control.probation import Probation
+from service.control.situation import BUDGET_SECONDS, Block, Quarantine
 from service.domain.decision import Mode, Recommendation
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
+from service.domain.window import Window
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,6 +22,7 @@ class Track:
     Attributes:
         mode: How much may be done.
         slo: The objective.
+        budget: The error budget.
         waiting_since: The last judgement or switch, from which the wait for a verdict counts.
         last_known_good: The newest configuration that met the objective.
         judged: The last judgement, perhaps of the configuration before.
@@ -30,12 +33,20 @@ class Track:
         chosen_by_user: Whether a person chose what is in force.
         recommendation: What the policy said last.
         switches: Moments of the switches of the last hour, oldest first.
+        spikes: What switches of the last hour cost, as (moment, seconds), oldest first.
+        switch_began: When the switch was ordered whose cost is not known yet; None where there is none.
+        good_failed: The newest window in which the last known good violated the objective; None when it has not since.
+        frozen_until: Until when nothing unknown is tried because the error budget burned fast.
+        measured: The newest judgement of each configuration, and when.
+        first_window_at: When the oldest window that is remembered ended; None before the first.
+        learnt: Whether the learning period is over for good: it was skipped, or the loop has acted on its own before.
         quarantine: What is not to be tried, and until when.
         untaught: Configurations put there that the policy has not been told of yet.
     """
 
     mode: Mode
     slo: Slo
+    budget: ErrorBudget
     waiting_since: float
     last_known_good: ServingConfig | None = None
     judged: Judgement | None = None
@@ -46,6 +57,13 @@ class Track:
     chosen_by_user: bool = False
     recommendation: Recommendation | None = None
     switches: list[float] = field(default_factory=list)
+    spikes: list[tuple[float, float]] = field(default_factory=list)
+    switch_began: float | None = None
+    good_failed: Window | None = None
+    frozen_until: float = 0.0
+    measured: dict[ServingConfig, tuple[float, Judgement]] = field(default_factory=dict)
+    first_window_at: float | None = None
+    learnt: bool = False
     quarantine: dict[ServingConfig, Quarantine] = field(default_factory=dict)
     untaught: list[ServingConfig] = field(default_factory=list)
 
@@ -60,10 +78,26 @@ class Track:
         """Count switches against the budget, and drop those that no longer count."""
         self.switches = [at for at in sorted([*self.switches, *moments]) if at > now - BUDGET_SECONDS]
 
-    def put_in_quarantine(self, config: ServingConfig, held: Quarantine) -> None:
-        """Keep a configuration from being tried."""
+    def spend_spike(self, at: float, seconds: float) -> None:
+        """Count what a switch cost, and drop what no longer counts."""
+        self.spikes = [(when, cost) for when, cost in [*self.spikes, (at, seconds)] if when > at - BUDGET_SECONDS]
+
+    def note_judgement(self, config: ServingConfig, judgement: Judgement, now: float) -> None:
+        """Remember how a configuration did, for as long as it says something of the present."""
+        self.measured = {c: (at, j) for c, (at, j) in self.measured.items() if at > now - BUDGET_SECONDS}
+        self.measured[config] = (now, judgement)
+        if self.first_window_at is None:
+            self.first_window_at = now
+        if judgement.met:
+            self.good_failed = None if config == self.last_known_good else self.good_failed
+        elif config == self.last_known_good:
+            self.good_failed = judgement.window
+
+    def put_in_quarantine(self, config: ServingConfig, held: Quarantine, *, untaught: bool = True) -> None:
+        """Keep a configuration from being tried; ``untaught`` when no window has shown the policy how it does."""
         self.quarantine[config] = held
-        self.untaught.append(config)
+        if untaught:
+            self.untaught.append(config)
 
     def release_quarantine(self, now: float) -> None:
         """Drop what may be tried again."""

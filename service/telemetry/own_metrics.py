@@ -8,7 +8,7 @@ rule compares any model with its own objective.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -35,8 +35,8 @@ CONFIG_KNOBS = (
 KINDS = ("auto", "manual", "rollback")
 OUTCOMES = ("ok", "failed", "timeout", "refused")
 
-#: Why a configuration is taken back: it disappointed, or a person asked for it.
-ROLLBACK_REASONS = (Reason.WORSE_THAN_BEFORE, Reason.USER)
+#: Why a configuration is taken back: it disappointed, the error budget burned fast, or a person asked for it.
+ROLLBACK_REASONS = (Reason.WORSE_THAN_BEFORE, Reason.BUDGET_BURNING, Reason.USER)
 
 #: A hot switch takes tenths of a second, a new server process up to minutes.
 RECONFIGURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -72,6 +72,15 @@ class ControlMetrics:
         self._objective = self._gauge("slo_objective_ratio", "Share of requests that must stay within the bound.")
         self._percentile = self._gauge("slo_percentile_ratio", "The percentile that is held against the bound.")
         self._budget = self._gauge("error_budget_remaining_ratio", "Share of the error budget that is left.")
+        self._burn = self._gauge(
+            "error_budget_burn_rate", "Share that broke the objective over a stretch, per share allowed.", "window"
+        )
+        self._spike_seconds = self._counter(
+            "switch_spike_seconds", "Seconds of latency above the objective and the usual that switches cost."
+        )
+        self._kill_switch = Gauge(
+            PREFIX + "kill_switch", "1 while nothing is done automatically for any model.", registry=registry
+        )
         self._confidence = self._gauge("recommendation_confidence_ratio", "Confidence of the latest recommendation.")
         self._predicted = self._gauge(
             "recommendation_latency_seconds",
@@ -126,9 +135,25 @@ class ControlMetrics:
         self._objective.labels(model).set(slo.target_ratio)
         self._percentile.labels(model).set(slo.percentile)
 
-    def budget_remaining(self, model: str, ratio: float) -> None:
-        """Share of the error budget that is left: 1 untouched, 0 spent, negative when overspent."""
-        self._budget.labels(model).set(ratio)
+    def error_budget(self, model: str, remaining_ratio: float, rates: Mapping[str, float]) -> None:
+        """The error budget: the share that is left (1 untouched, 0 spent, negative overspent), and its burn rates.
+
+        Args:
+            model: Whose.
+            remaining_ratio: The share.
+            rates: Burn rates by the name of the stretch; a handful, always the same.
+        """
+        self._budget.labels(model).set(remaining_ratio)
+        for window, rate in rates.items():
+            self._burn.labels(model, window).set(rate)
+
+    def switch_cost(self, model: str, seconds: float) -> None:
+        """A switch was judged; its spike lasted this long."""
+        self._spike_seconds.labels(model).inc(seconds)
+
+    def kill_switch(self, *, on: bool) -> None:
+        """Whether the kill switch is on."""
+        self._kill_switch.set(on)
 
     def recommended(self, model: str, recommendation: Recommendation, seconds: float) -> None:
         """The policy was asked; it took this long."""
@@ -205,6 +230,7 @@ class ControlMetrics:
         for intent in Intent:
             self._recommendations.labels(model, intent.value)
         self._scrape_failures.labels(model)
+        self._spike_seconds.labels(model)
         self._reconfiguration_seconds.labels(model)
         self._suggest_seconds.labels(model)
 

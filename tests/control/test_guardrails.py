@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.control.guardrails import BUDGET_SECONDS, Block, Quarantine, Situation, before_asking, check_choice
+from service.control.guardrails import before_asking, check_choice
 from service.control.judge import Judgement
 from service.control.settings import LoopSettings
+from service.control.situation import BUDGET_SECONDS, Block, Quarantine, Situation
 from service.domain.decision import Intent, Mode, Reason, Recommendation
 from service.domain.histogram import Histogram, Interval
 from service.domain.serving_config import ServingConfig
@@ -55,7 +56,7 @@ def choice(
 
 
 def reason_before(**changes: Any) -> Reason | None:
-    block = before_asking(situation(**changes))
+    block, _ = before_asking(situation(**changes))
     return block.reason if block else None
 
 
@@ -97,7 +98,7 @@ class TestBeforeAsking:
 
     def test_a_policy_that_knew_nothing_better_is_left_alone_for_a_while(self):
         answer = Block(reason=Reason.INFEASIBLE, explanation="the node cannot run it")
-        assert before_asking(situation(asked_at=9_990.1, answer=answer)) == answer
+        assert before_asking(situation(asked_at=9_990.1, answer=answer))[0] == answer
         assert reason_before(asked_at=9_990.0, answer=answer) is None
         assert reason_before(asked_at=9_999.0, answer=answer, load_changed=True) is None
 
@@ -156,9 +157,9 @@ class TestOnTheChoice:
 
     def test_while_met_exploring_must_be_safe_and_not_worse(self):
         explore = {"intent": Intent.EXPLORE}
-        assert reason_for(choice(0.029, high=0.051, **explore), judgement=MET) is Reason.INCUMBENT_BEST
+        assert reason_for(choice(0.029, high=0.051, **explore), judgement=MET) is Reason.UNSAFE
         assert reason_for(choice(0.031, high=0.049, **explore), judgement=MET) is Reason.INCUMBENT_BEST
-        assert reason_for(choice(None, **explore), judgement=MET) is Reason.INCUMBENT_BEST
+        assert reason_for(choice(None, **explore), judgement=MET) is Reason.UNSAFE
         assert reason_for(choice(0.029, high=0.049, **explore), judgement=MET) is None
 
     def test_the_owners_bounds_are_kept_at_any_price(self):

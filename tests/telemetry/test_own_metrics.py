@@ -46,7 +46,7 @@ def all_events(metrics: ControlMetrics) -> None:
     metrics.reconfigured("m", "auto", "ok", 0.3)
     metrics.rolled_back("m", "worse_than_before")
     metrics.objective("m", Slo(0.05, target_ratio=0.999))
-    metrics.budget_remaining("m", -0.25)
+    metrics.error_budget("m", -0.25, {"5m": 3.0})
     metrics.recommended(
         "m",
         Recommendation(
@@ -88,6 +88,7 @@ def test_every_event_is_shown_under_its_name(metrics: ControlMetrics, registry: 
     assert value("regulus_slo_objective_ratio") == 0.999
     assert value("regulus_slo_percentile_ratio") == 0.99
     assert value("regulus_error_budget_remaining_ratio") == -0.25
+    assert value("regulus_error_budget_burn_rate", window="5m") == 3.0
     assert value("regulus_recommendation_confidence_ratio") == 0.7
     assert value("regulus_suggest_duration_seconds_count") == 1
     assert value("regulus_config_value", knob="max_batch_size") == 32

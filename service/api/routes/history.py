@@ -7,11 +7,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from service.api.conversion import decision_out, observation_out
+from service.api.conversion import decision_out, ledger_out, observation_out
 from service.api.dependencies import Before, Limit, ModelName, TheStore, TheSupervisor
 from service.api.problems import HISTORY_UNAVAILABLE, INVALID, NOT_FOUND, UNKNOWN_MODEL, NotFoundError, responses
-from service.api.schemas import DecisionOut, DecisionPage, ObservationPage
+from service.api.schemas import DecisionOut, DecisionPage, LedgerOut, ObservationPage
+from service.control.ledger import Ledger, ledger
 from service.domain.decision import Action
+from service.domain.slo import Slo
+from service.store import Store
+
+#: Newest windows that the ledger looks at: hours of them.
+LEDGER_WINDOWS = 2000
 
 router = APIRouter(prefix="/v1/models/{model}", tags=["history"])
 
@@ -62,6 +68,40 @@ async def get_decision(
     if decision is None or decision.model != model:
         raise NotFoundError(f"{model!r} has no decision {decision_id}; it may have been pruned")
     return decision_out(decision)
+
+
+@router.get("/why", operation_id="getWhy", responses=responses(UNKNOWN_MODEL, NOT_FOUND))
+async def get_why(model: ModelName, supervisor: TheSupervisor) -> DecisionOut:
+    """Why what is being done now is done, or nothing is: the newest decision with everything that went into it.
+
+    It has no id where it repeats what the history already says.
+    """
+    status = supervisor.status(model)
+    newest = status.hold or status.last_decision
+    if newest is None:
+        raise NotFoundError(f"nothing has been decided for {model!r} yet; the service has just started")
+    return decision_out(newest)
+
+
+@router.get(
+    "/ledger",
+    operation_id="getLedger",
+    responses=responses(UNKNOWN_MODEL, INVALID, HISTORY_UNAVAILABLE),
+)
+async def get_ledger(model: ModelName, supervisor: TheSupervisor, store: TheStore, limit: Limit = 50) -> LedgerOut:
+    """What following the latest recommendations would have brought, beside what was measured without.
+
+    What a recommendation would have done is the policy's prediction; only what stayed in force was measured.
+    """
+    slo = supervisor.status(model).slo
+    made = await asyncio.to_thread(_ledger, store, model, slo, limit)
+    return ledger_out(made, slo)
+
+
+def _ledger(store: Store, model: str, slo: Slo, limit: int) -> Ledger:
+    doings = store.decisions(model, limit=limit, actions=frozenset(Action) - {Action.HOLD})[::-1]
+    observations = store.observations(model, limit=LEDGER_WINDOWS) if doings else []
+    return ledger(doings, observations, slo)
 
 
 @router.get(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.api.conversion import model_out, slo_in, slo_out
+from service.api.conversion import decision_out, model_out, slo_in, slo_out
 from service.api.dependencies import ModelName, TheSupervisor
 from service.api.problems import BODY, HISTORY_UNAVAILABLE, UNKNOWN_MODEL, responses
-from service.api.schemas import ModeBody, ModelList, ModelOut, SloBody
+from service.api.schemas import DecisionOut, ModeBody, ModelList, ModelOut, SloBody
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -51,3 +51,11 @@ async def put_mode(model: ModelName, body: ModeBody, supervisor: TheSupervisor) 
     """
     await supervisor.set_mode(model, body.mode)
     return ModeBody(mode=supervisor.status(model).mode)
+
+
+@router.post(
+    "/{model}/skip-learning", operation_id="skipLearning", responses=responses(UNKNOWN_MODEL, HISTORY_UNAVAILABLE)
+)
+async def skip_learning(model: ModelName, supervisor: TheSupervisor) -> DecisionOut:
+    """End the learning period before its time, so that mode ``auto`` acts on its own from now on."""
+    return decision_out(await supervisor.skip_learning(model))

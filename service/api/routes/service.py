@@ -12,8 +12,8 @@ from starlette.responses import HTMLResponse, Response
 from service import __version__
 from service.api import reference
 from service.api.dependencies import TheService, TheSupervisor
-from service.api.problems import NOT_READY, NotReadyError, responses
-from service.api.schemas import HealthOut, ReadyOut
+from service.api.problems import BODY, HISTORY_UNAVAILABLE, NOT_READY, NotReadyError, responses
+from service.api.schemas import HealthOut, KillSwitchBody, ReadyOut
 
 router = APIRouter(tags=["service"])
 
@@ -40,6 +40,23 @@ async def readyz(supervisor: TheSupervisor) -> ReadyOut:
     if not ready:
         raise NotReadyError("; ".join(f"{name}: {line}" for name, line in lines.items()) or "starting")
     return ReadyOut(ready=True, models=lines)
+
+
+@router.get("/v1/kill-switch", operation_id="getKillSwitch", responses=responses())
+async def get_kill_switch(supervisor: TheSupervisor) -> KillSwitchBody:
+    """Whether the kill switch is on."""
+    return KillSwitchBody(on=supervisor.killed)
+
+
+@router.put("/v1/kill-switch", operation_id="putKillSwitch", responses=responses(HISTORY_UNAVAILABLE, *BODY))
+async def put_kill_switch(body: KillSwitchBody, supervisor: TheSupervisor) -> KillSwitchBody:
+    """Turn the kill switch: while it is on, nothing is done automatically for any model. Remembered across restarts.
+
+    On takes effect at once, except for a change that an agent is already carrying out; where it cannot be remembered
+    (the answer is an error then) it holds until the service ends. What a person commands is not stopped by it.
+    """
+    await supervisor.turn_kill_switch(on=body.on)
+    return KillSwitchBody(on=supervisor.killed)
 
 
 @router.get(
