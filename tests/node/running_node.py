@@ -21,7 +21,7 @@ from service.loadgen.payloads import RequestSpec
 from service.loadgen.prepare import prepared
 from service.loadgen.target import parse_target
 from service.loadgen.transport import OK
-from service.node.processes import ended, kill, marked, started_ticks, tail
+from service.node.processes import kill, marked, tail
 from service.node.state import ProcessRecord
 from tests.support.eventually import eventually
 from tests.support.processes import free_port, http_ok, running
@@ -115,10 +115,16 @@ class RunningNode:
         await asyncio.wait_for(self.process.wait(), 60)
 
     async def kill(self, pid: int) -> None:
-        """Kill one of its processes; returns when the kernel has closed all it had open."""
-        process = ProcessRecord(pid=pid, started_ticks=started_ticks(pid) or 0)
-        kill(process)
-        await ended(process)
+        """Kill one of its processes; returns when its last thread is gone, and with it all that was open."""
+        descriptor, gone = os.pidfd_open(pid), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(descriptor, gone.set)
+        try:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            await gone.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
 
     async def down(self) -> None:
         """``regulus node --down``."""
