@@ -263,16 +263,23 @@ class Pilot:
         return await self._actuator.attempt(order) is not None or self._node.in_doubt is not None
 
     async def _nearer(self, situation: Situation, choice: Recommendation, deliberation: Deliberation) -> Recommendation:
-        """The choice, or where it lies too far away, a step on the way to it that does not."""
+        """The choice, or where it lies too far away, a step on the way to it that does not and promises something.
+
+        The policy has weighed what the choice is worth, not the step: so that must promise what a known one would.
+        """
         too_far = near_the_known_good(situation, choice)
-        if too_far is None or situation.region is None:
+        now = situation.judgement.tail
+        if too_far is None or situation.region is None or now is None:
             return choice
         step = situation.region.towards(choice.config)
         if step is None or step == situation.incumbent or step in situation.measured:
             return choice
-        deliberation.candidate(choice, too_far)
         expected = await self._learner.predict(choice.workload, step, situation.slo)
-        why = f"{choice.explanation}; {too_far.explanation}, so {step.describe()} on the way there is looked at"
+        tail = expected.predicted_tail
+        if tail is None or tail.value > now.value * (1 - self._settings.min_improvement_ratio):
+            return choice
+        deliberation.candidate(choice, too_far)
+        why = f"{choice.explanation}; {too_far.explanation}, so {step.describe()} on the way there is tried first"
         return replace(expected, config=step, intent=Intent.EXPLORE, explanation=why)
 
     async def _ask(self, judgement: Judgement, incumbent: ServingConfig, slo: Slo, *, explore: bool) -> Recommendation:
