@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, BinaryIO
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -107,7 +107,7 @@ def _write(pieces: Iterator[bytes], to: Path | None) -> None:
 
 
 @contextmanager
-def _readable(file: Path) -> Iterator[BinaryIO | IO[bytes]]:
+def _readable(file: Path) -> Iterator[IO[bytes]]:
     if str(file) == "-":
         yield sys.stdin.buffer
         return

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from sqlalchemy import Connection, Table, delete, insert, select, text
 
@@ -87,7 +87,7 @@ class _Tail:
         self.passed = self.identity is None
 
 
-def import_lines(database: Database, lines: BinaryIO) -> TakenIn:
+def import_lines(database: Database, lines: IO[bytes]) -> TakenIn:
     """Take in an export.
 
     Args:
@@ -111,7 +111,7 @@ class _Import:
         self._taken = TakenIn()
         self._tails: dict[tuple[str, str], _Tail] = {}
 
-    def run(self, lines: BinaryIO) -> TakenIn:
+    def run(self, lines: IO[bytes]) -> TakenIn:
         batch: list[_NewRow] = []
         batch_of: tuple[str, str] | None = None
         for line in _read(lines):
@@ -190,7 +190,7 @@ class _Import:
         self._taken.states += 1
 
 
-def _read(lines: BinaryIO) -> Iterator[_Line]:
+def _read(lines: IO[bytes]) -> Iterator[_Line]:
     """The lines between header and end, checked as far as that goes without knowing their kind."""
     number = 0
     for number, raw in enumerate(iter(lambda: lines.readline(MAX_LINE_BYTES + 1), b""), start=1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from sqlalchemy import Row, Select, Table, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -212,7 +212,7 @@ class Store:
         """The history of one model or of all as lines of JSON; see :mod:`service.store.exporting`."""
         return export_lines(self._database, self._clock.time(), model)
 
-    def take_in(self, lines: BinaryIO) -> TakenIn:
+    def take_in(self, lines: IO[bytes]) -> TakenIn:
         """Import what :meth:`export` gave, all of it or nothing; see :mod:`service.store.importing`.
 
         Raises:

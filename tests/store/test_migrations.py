@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +39,29 @@ revision, down_revision = "9999", "NEWEST"
 def upgrade():
     op.drop_table("observations")
     op.execute("SELECT no_such_column FROM decisions")
+"""
+
+#: Opens one database in several processes at once and prints how each ended.
+CROWD = """
+import os, sys, traceback
+from service.store import Store
+from tests.support.history import CONFIG, WORKLOAD, a_window
+waiting, go = os.pipe()
+children = []
+for _ in range(5):
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(go)
+            os.read(waiting, 1)
+            Store.open(sys.argv[1], busy_timeout_seconds=60.0).add_observation("m", WORKLOAD, CONFIG, a_window())
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)
+    children.append(child)
+os.close(go)
+print([os.waitpid(child, 0)[1] for child in children])
 """
 
 MIGRATIONS = Path(migration.__file__).parent / "migrations"
@@ -120,6 +146,24 @@ def test_a_released_schema_is_brought_forward_with_all_that_is_in_it(released: s
     assert store.add_decision(a_decision(9)).id == 4
     store.put_intent(a_decision(10))
     assert store.state("m").intent == a_decision(10)  # type: ignore[union-attr]
+    store.close()
+
+
+@pytest.mark.parametrize("released", RELEASED[:1], indirect=True)
+def test_of_several_services_that_start_at_once_one_migrates(released: str) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", CROWD, released],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        timeout=100,
+    )
+    assert done.stdout.strip() == "[0, 0, 0, 0, 0]", done.stderr
+    assert differences(released) == []
+    store = Store.open(released)
+    assert len(store.observations("m")) == 2 + 5
     store.close()
 
 
