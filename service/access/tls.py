@@ -105,6 +105,10 @@ class CertificateWatch:
         return tuple(_changed_at(path) for path in (self._certificate, self._key))
 
 
+RenewedContext = tuple[ssl.SSLContext, CertificateWatch]
+"""A server's context, and what renews its certificate."""
+
+
 def _changed_at(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()

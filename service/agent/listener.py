@@ -11,7 +11,9 @@ from typing import Any
 
 import uvicorn
 
+from service.access.tls import RenewedContext
 from service.agent.errors import ListenError
+from service.domain.clock import SystemClock
 
 #: Connections that may wait to be accepted.
 _BACKLOG = 2048
@@ -61,14 +63,17 @@ class HttpListener:
         self.address = f"{host}:{self._socket.getsockname()[1]}"
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
-    async def start(self, app: Any, drain_timeout_seconds: float) -> None:
+    async def start(self, app: Any, drain_timeout_seconds: float, tls: RenewedContext | None = None) -> None:
         """Begin to answer with ``app``.
 
         Args:
             app: ASGI application.
             drain_timeout_seconds: How long :meth:`stop` lets requests go on.
+            tls: For HTTPS; None for plain HTTP.
         """
+        context, watch = tls if tls is not None else (None, None)
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -80,8 +85,11 @@ class HttpListener:
                 server_header=False,
                 backlog=_BACKLOG,
                 timeout_graceful_shutdown=math.ceil(drain_timeout_seconds),
+                ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
             )
         )
+        if watch is not None:
+            self._renewing = asyncio.create_task(watch.watch(SystemClock()))
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         await self._server.listening.wait()
 
@@ -90,5 +98,7 @@ class HttpListener:
         if self._server is None or self._serving is None:
             self._socket.close()
             return
+        if self._renewing is not None:
+            self._renewing.cancel()
         self._server.should_exit = True
         await self._serving

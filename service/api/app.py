@@ -76,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
                 gate=Gate(server.tokens(), clock),
                 limiter=RateLimiter(server.requests_per_second, server.request_burst, clock),
                 max_concurrent=server.max_concurrent_requests,
+                max_header_bytes=server.max_header_bytes,
             ),
             Middleware(BodyLimit, max_bytes=server.max_body_bytes, timeout_seconds=server.body_timeout_seconds),
         ],

@@ -101,13 +101,17 @@ class Admission:
         gate: Tells who asks.
         limiter: How often one caller may ask.
         max_concurrent: Requests in progress at once.
+        max_header_bytes: Path, query and headers together. uvicorn's own bound holds only for heads that come in parts.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, limiter: RateLimiter, max_concurrent: int) -> None:
+    def __init__(
+        self, app: ASGIApp, gate: Gate, limiter: RateLimiter, max_concurrent: int, max_header_bytes: int
+    ) -> None:
         self.app = app
         self.gate = gate
         self.limiter = limiter
         self.max_concurrent = max_concurrent
+        self.max_header_bytes = max_header_bytes
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +120,7 @@ class Admission:
             await self.app(scope, receive, send)
             return
         known = facts.of(scope)
-        known.refusal = self._refusal(known, Headers(scope=scope))
+        known.refusal = self._too_large(scope) or self._refusal(known, Headers(scope=scope))
         if known.refusal is not None:
             kind, detail, headers = known.refusal.kind, known.refusal.detail, known.refusal.headers
             await problems.problem_response(kind, detail, known.path, headers=headers)(scope, receive, send)
@@ -139,6 +143,14 @@ class Admission:
             detail = f"{caller.name!r} asks too often; try again in {wait:.1f} s"
             return Refusal(problems.RATE_LIMITED, detail, {"Retry-After": retry_after(wait)})
         return _no_such_operation(known) or _beyond_scope(known, caller) or self._overload()
+
+    def _too_large(self, scope: Scope) -> Refusal | None:
+        size = sum(len(name) + len(value) for name, value in scope["headers"])
+        size += len(scope["path"]) + len(scope["query_string"])
+        if size <= self.max_header_bytes:
+            return None
+        detail = f"they have {size} bytes, and may have {self.max_header_bytes}"
+        return Refusal(problems.HEAD_TOO_LARGE, detail, {"Connection": "close"})
 
     def _overload(self) -> Refusal | None:
         if self._running < self.max_concurrent:

@@ -124,6 +124,9 @@ NOT_JSON = Kind("unsupported-media-type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Th
 WRONG_HOST = Kind("misdirected-request", HTTPStatus.MISDIRECTED_REQUEST, "The Host header names another machine")
 INVALID = Kind("invalid-value", HTTPStatus.UNPROCESSABLE_ENTITY, "A value was refused")
 RATE_LIMITED = Kind("rate-limited", HTTPStatus.TOO_MANY_REQUESTS, "Too many requests", 1)
+HEAD_TOO_LARGE = Kind(
+    "head-too-large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "Path and headers are too large together"
+)
 INTERNAL = Kind("internal-error", HTTPStatus.INTERNAL_SERVER_ERROR, "The service met a fault of its own")
 AGENT_FAILED = Kind("agent-failed", HTTPStatus.BAD_GATEWAY, "The agent failed")
 AGENT_UNAVAILABLE = Kind("agent-unavailable", HTTPStatus.SERVICE_UNAVAILABLE, "The agent did not answer", 5)
@@ -155,7 +158,7 @@ _BY_STATUS = {
 }
 
 #: What any route under /v1 may answer with, whatever it does.
-COMMON = (UNAUTHENTICATED, FORBIDDEN, WRONG_HOST, RATE_LIMITED, INTERNAL, OVERLOADED)
+COMMON = (UNAUTHENTICATED, FORBIDDEN, WRONG_HOST, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, OVERLOADED)
 #: What a route with a body may answer with besides.
 BODY = (MALFORMED, BODY_TIMEOUT, BODY_TOO_LARGE, NOT_JSON, INVALID)
 

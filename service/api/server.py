@@ -98,9 +98,9 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
     """
     app = create_app(settings)
     tls = _tls(settings.server)
-    if tls is None and not is_loopback(settings.server.host):
-        _log.warning("tokens come in unencrypted: set server.tls_certificate, or put a proxy with TLS in front")
     with listen(settings.server) as listener:
+        if tls is None and not is_loopback(settings.server.host):
+            _log.warning("tokens come in unencrypted: set server.tls_certificate, or put a proxy with TLS in front")
         asyncio.run(_serve(app, listener, settings.server, tls, announce))
 
 

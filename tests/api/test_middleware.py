@@ -90,7 +90,9 @@ async def test_one_request_too_many_is_told_to_come_back_but_health_checks_pass(
         await send({"type": "http.response.body", "body": b""})
 
     clock = SystemClock()
-    admission = Admission(slow, Gate(None, clock), RateLimiter(1.0, 1000, clock), max_concurrent=1)
+    admission = Admission(
+        slow, Gate(None, clock), RateLimiter(1.0, 1000, clock), max_concurrent=1, max_header_bytes=16_384
+    )
     paths = {path: {"get": {"operationId": "listModels"}} for path in ("/slow", "/other")}
     client = httpx.AsyncClient(
         transport=httpx.ASGITransport(RequestContext(admission, **outermost({"paths": paths}))),

@@ -6,6 +6,7 @@ REGULUS_FUZZ_EXAMPLES says how many requests an operation gets; ``make fuzz-api`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import schemathesis
 import uvicorn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -79,9 +81,12 @@ def test_every_answer_conforms_to_the_document(service: tuple[str, FastAPI], mod
     asked: set[str] = set()
     for operation in operations:
         named = {"path_parameters": {"model": "mnist"}} if "{model}" in operation.path else {}
-        asked.add(_ask(operation, mode, named))
+        with contextlib.suppress(Unsatisfiable):  # what takes nothing cannot be given anything wrong
+            asked.add(_ask(operation, mode, named))
 
-    assert asked == {operation["operationId"] for operation in openapi.operations(document)}
+    everything = {operation["operationId"] for operation in openapi.operations(document)}
+    takes = {o["operationId"] for o in openapi.operations(document) if "requestBody" in o or "parameters" in o}
+    assert asked >= (everything if mode is GenerationMode.POSITIVE else takes)
 
 
 def _ask(operation: Any, mode: GenerationMode, named: dict[str, Any]) -> str:

@@ -125,7 +125,7 @@ def test_over_tls_with_tokens_it_answers_only_those_who_have_one_waits_for_nobod
         silent, half_a_head = _all_that_comes_back(url, trusted, b""), _all_that_comes_back(url, trusted, b"GET / HT")
 
     assert statuses == [401, 401, 200, 200]
-    assert (forbidden.status_code, answer.status_code, huge.status_code, revoked.status_code) == (403, 422, 400, 401)
+    assert (forbidden.status_code, answer.status_code, huge.status_code, revoked.status_code) == (403, 422, 431, 401)
     assert answer.headers["strict-transport-security"].startswith("max-age=")
     assert too_slow.startswith(b"HTTP/1.1 408")
     assert b"application/problem+json" in too_slow
