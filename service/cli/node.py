@@ -11,6 +11,7 @@ app = typer.Typer(add_completion=False)
 
 _PATIENCE = "Patience"
 _PLACES = "Programs and places"
+_STRANGERS = "Keeping strangers from the agent API"
 
 
 @app.command(
@@ -47,9 +48,26 @@ def node(
     agent_token_file: Annotated[
         Path | None,
         typer.Option(
-            help="Tokens that the agent API asks for, made by regulus token create, or one of your own; "
-            "left out: everybody is let in who reaches it.",
+            envvar="REGULUS_AGENT_TOKEN_FILE",
+            help="Token that the agent API asks for, or a file of several made by regulus token create; left out: "
+            "only loopback is listened on.",
             show_default=False,
+            rich_help_panel=_STRANGERS,
+        ),
+    ] = None,
+    agent_certificate: Annotated[
+        Path | None,
+        typer.Option(help="PEM file: the agent API speaks HTTPS.", show_default=False, rich_help_panel=_STRANGERS),
+    ] = None,
+    agent_key: Annotated[
+        Path | None, typer.Option(help="PEM file: its key.", show_default=False, rich_help_panel=_STRANGERS)
+    ] = None,
+    agent_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file: who must have signed the certificates that callers show.",
+            show_default=False,
+            rich_help_panel=_STRANGERS,
         ),
     ] = None,
     admin_port: Annotated[
@@ -102,6 +120,7 @@ def node(
     import logging
     import sys
 
+    from service.access.guard import Guard
     from service.agent.errors import ListenError
     from service.domain.errors import InvalidValueError
     from service.node import program
@@ -124,7 +143,12 @@ def node(
             host=host,
             agent_host=agent_host,
             agent_port=agent_port,
-            agent_token_file=agent_token_file,
+            agent_guard=Guard(
+                token_file=agent_token_file,
+                certificate=agent_certificate,
+                key=agent_key,
+                client_ca=agent_client_ca,
+            ),
             admin_port=admin_port,
             workers=workers,
             instances=instances,

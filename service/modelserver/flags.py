@@ -164,7 +164,15 @@ class ServerFlags:
     )
     agent_host: str = flag("127.0.0.1", _REGULUS, "Address that the agent API listens on.")
     agent_token_file: str = flag(
-        "", _REGULUS, "Tokens that the agent API asks for, made by regulus token create, or one of your own."
+        "",
+        _REGULUS,
+        "Token that the agent API asks for, or a file of several made by regulus token create; beyond loopback it "
+        "must ask for one.",
+    )
+    agent_certificate: str = flag("", _REGULUS, "PEM file: the agent API speaks HTTPS.")
+    agent_key: str = flag("", _REGULUS, "PEM file: its key.")
+    agent_client_ca: str = flag(
+        "", _REGULUS, "PEM file: who must have signed the certificates that callers of the agent API show."
     )
     instances: int = flag(1, _REGULUS, "Sessions that share the load.", unit="sessions", low=1, high=64)
     drain_timeout_seconds: float = flag(

@@ -12,9 +12,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from service import __version__
+from service.access.guard import Guard
+from service.access.tls import RenewedContext
 from service.access.token_file import TokenSource
 from service.agent.api import Agent
-from service.agent.door import guarded, token_source
+from service.agent.door import Door
 from service.agent.lease import LeaseBook
 from service.agent.lifetime import stop_signal, unless_stopped
 from service.agent.listener import HttpListener
@@ -44,7 +46,7 @@ async def serve(flags: ServerFlags) -> None:
     Raises:
         ServingError: A file, the gRPC port or a model was refused; nothing is left running.
         ListenError: Another port was.
-        InvalidValueError: The agent's tokens were.
+        InvalidValueError: The agent would be open to strangers, or a file of its guard was refused.
     """
     tf.get_logger().setLevel(logging.ERROR)
     for note in notes(flags):
@@ -71,7 +73,9 @@ class _Server:
     rest_app: RestApp | None
     rest: HttpListener | None
     agent: HttpListener | None
+    guard: Guard
     tokens: TokenSource | None
+    tls: RenewedContext | None
 
     @classmethod
     def build(cls, flags: ServerFlags) -> _Server:
@@ -85,7 +89,9 @@ class _Server:
             runtime=_runtime(flags, parameters),
         )
         # Before any port is bound or model loaded, so that a wrong file is found at once.
-        tokens = token_source(Path(flags.agent_token_file) if flags.agent_token_file else None, "--agent_token_file")
+        guard = _guard(flags)
+        if flags.agent_port:
+            guard.check(flags.agent_host, "--agent_host")
         rest_app = RestApp(manager, metrics, flags) if flags.rest_api_port else None
         return cls(
             flags=flags,
@@ -95,7 +101,9 @@ class _Server:
             rest_app=rest_app,
             rest=HttpListener(flags.host, flags.rest_api_port, "REST") if rest_app is not None else None,
             agent=HttpListener(flags.agent_host, flags.agent_port, "The agent") if flags.agent_port else None,
-            tokens=tokens,
+            guard=guard,
+            tokens=guard.tokens("--agent_token_file"),
+            tls=guard.tls(),
         )
 
     async def start(self) -> None:
@@ -107,8 +115,8 @@ class _Server:
         if self.rest is not None and self.rest_app is not None:
             await self.rest.start(self.rest_app, self.flags.drain_timeout_seconds)
         if self.agent is not None:
-            app = guarded(self._agent().app(), self.tokens, SystemClock())
-            await self.agent.start(app, self.flags.drain_timeout_seconds)
+            door = Door(self._agent().app(), self.tokens, SystemClock(), local=self.guard.local)
+            await self.agent.start(door, self.flags.drain_timeout_seconds, self.tls)
 
     def _agent(self) -> Agent:
         steered = SteeredServer(
@@ -159,6 +167,18 @@ class _Server:
             )
             for model in self.manager.models
         }
+
+
+def _guard(flags: ServerFlags) -> Guard:
+    def path(given: str) -> Path | None:
+        return Path(given) if given else None
+
+    return Guard(
+        token_file=path(flags.agent_token_file),
+        certificate=path(flags.agent_certificate),
+        key=path(flags.agent_key),
+        client_ca=path(flags.agent_client_ca),
+    )
 
 
 def _runtime(flags: ServerFlags, parameters: BatchingParameters | None) -> RuntimeOptions:

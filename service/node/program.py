@@ -13,8 +13,9 @@ from pathlib import Path
 
 import httpx
 
+from service.access.guard import Guard
 from service.agent.api import Agent
-from service.agent.door import guarded, token_source
+from service.agent.door import Door
 from service.agent.lease import LeaseBook
 from service.agent.lifetime import stop_signal, unless_stopped
 from service.agent.listener import HttpListener
@@ -51,7 +52,7 @@ class Options:
         host: Address that clients reach.
         agent_host: Address of the agent API.
         agent_port: Its port.
-        agent_token_file: Tokens that it asks for; None lets everybody in who reaches it.
+        agent_guard: What keeps strangers out of it.
         admin_port: Of Envoy's admin interface, on loopback; 0 takes a free one.
         workers: Envoy's threads; None for half the processors.
         instances: Server processes at the start.
@@ -69,7 +70,7 @@ class Options:
     host: str = "127.0.0.1"
     agent_host: str = "127.0.0.1"
     agent_port: int = 8600
-    agent_token_file: Path | None = None
+    agent_guard: Guard = field(default_factory=Guard)
     admin_port: int = 0
     workers: int | None = None
     instances: int = 1
@@ -85,9 +86,11 @@ async def serve(options: Options) -> None:
 
     Raises:
         NodeError, ListenError: It could not be started, and why.
-        InvalidValueError: The tokens cannot be used.
+        InvalidValueError: The agent would be open to strangers, or a file of its guard cannot be used.
     """
-    tokens = token_source(options.agent_token_file, "--agent-token-file")
+    guard = options.agent_guard
+    guard.check(options.agent_host, "--agent-host")
+    tokens, tls = guard.tokens("--agent-token-file"), guard.tls()
     cpus, clock = node_cpus(), SystemClock()
     arguments = understand(
         options.server_arguments,
@@ -129,7 +132,7 @@ async def serve(options: Options) -> None:
             cpus=cpus,
             memory_bytes=node_memory_limit(),
         )
-        await listener.start(guarded(agent.app(), tokens, clock), _ANSWER_SECONDS)
+        await listener.start(Door(agent.app(), tokens, clock, local=guard.local), _ANSWER_SECONDS, tls)
         rest = f", REST {options.host}:{arguments.rest_port}" if arguments.rest_port else ""
         print(
             f"Serving {arguments.model} on gRPC {options.host}:{arguments.grpc_port}{rest}, "
