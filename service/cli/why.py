@@ -57,7 +57,8 @@ def parts(item: Mapping[str, Any]) -> list[RenderableType]:
 def _summary(item: Mapping[str, Any]) -> dict[str, str | Text]:
     inputs, said = item["inputs"], item["recommendation"]
     rows: dict[str, str | Text] = {
-        "decision": f"{_number(item['id'])}, {output.moment(item['decided_at'])}",
+        "id": "none: the history says the same already" if item["id"] is None else str(item["id"]),
+        "time": output.moment(item["decided_at"]),
         "model": f"{item['model']}, mode {item['mode']}",
         "action": f"{'nothing' if item['action'] == 'hold' else item['action']} ({item['reason']}: "
         f"{Reason(item['reason']).meaning})",
@@ -81,10 +82,6 @@ def _summary(item: Mapping[str, Any]) -> dict[str, str | Text]:
         if name not in _SHOWN:
             rows[name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return rows
-
-
-def _number(decision_id: int | None) -> str:
-    return "not in the history, which says the same already" if decision_id is None else str(decision_id)
 
 
 def _candidates(candidates: Sequence[Mapping[str, Any]]) -> RenderableType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,7 +15,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from rich.console import Console
 
+from service.api.examples import CONFIG, DECISION, INTERVAL
+from service.cli.why import parts
 from tests.support.api_service import Regulus, Service
 from tests.support.processes import wait_until
 
@@ -180,6 +184,71 @@ def test_decisions_are_listed_and_shown_one_by_one(regulus: Regulus, in_default:
         assert re.search(r"^changes +enable_batching false → true, max_batch_size 16", one.stdout, re.M)
     page = json.loads(regulus("decisions", "--json").stdout)
     assert int(number) in [item["id"] for item in page["items"]]
+
+
+def test_why_tells_the_newest_decision_or_one_by_its_number(regulus: Regulus, in_default: None) -> None:
+    assert regulus("config", *BATCHING).exit_code == 0
+    number = regulus("decisions", "--limit", "1").stdout.split()[0]
+
+    for arguments in (("why", number), ("why", "mnist", number)):
+        one = regulus(*arguments)
+        assert one.exit_code == 0
+        assert re.search(rf"^id +{number}$", one.stdout, re.M)
+        assert re.search(r"^action +manual \(user: a person asked for it", one.stdout, re.M)
+    newest = regulus("why")
+    assert newest.exit_code == 0
+    assert re.search(r"^why +\S", newest.stdout, re.M)
+    assert "explanation" in json.loads(regulus("why", "--json").stdout)
+
+
+def test_why_shows_candidates_and_gates_as_tables() -> None:
+    decision = DECISION | {
+        "inputs": {
+            "window": "p99 84 ms (71…96) against 50 ms at 120 requests/s",
+            "verdict": "violated",
+            "gates": {"mode_allows_choosing": "open", "near_the_known_good": "too far away"},
+            "candidates": [
+                {
+                    "config": CONFIG,
+                    "intent": "explore",
+                    "predicted_tail": INTERVAL,
+                    "confidence": 0.5,
+                    "explanation": "worth a try",
+                    "refused": "too far away",
+                }
+            ],
+            "spike_seconds": 1.5,
+        }
+    }
+    console = Console(width=1000, file=io.StringIO())
+    for part in parts(decision):
+        console.print(part)
+    shown = console.file.getvalue()
+    assert re.search(r"^ *near the known good +closed: too far away *$", shown, re.M)
+    assert re.search(r"^ *mode allows choosing +open *$", shown, re.M)
+    assert re.search(r"explore +26.4 ms .*too far away *$", shown, re.M)
+    assert re.search(r"spike_seconds +1.5", shown)
+
+
+def test_the_kill_switch_is_shown_and_turned(regulus: Regulus) -> None:
+    assert regulus("kill-switch").stdout.strip() == "off"
+    try:
+        assert regulus("kill-switch", "on").stdout.startswith("on: nothing is done automatically")
+        assert re.search(r"^kill switch +on", regulus("status").stdout, re.M)
+    finally:
+        assert regulus("kill-switch", "off").stdout.strip() == "off"
+    assert regulus("kill-switch", "maybe").exit_code == 2
+
+
+def test_the_ledger_holds_recommendations_against_what_was_measured(regulus: Regulus, in_default: None) -> None:
+    def recommended() -> bool:
+        return bool(json.loads(regulus("ledger", "--json").stdout)["entries"])
+
+    assert regulus("mode", "recommend").exit_code == 0
+    wait_until(recommended, what="something was recommended")
+    shown = regulus("ledger").stdout
+    assert re.search(r"^id +time +recommended change +predicted +measured without", shown, re.M)
+    assert "nothing was measured under a recommendation" in shown
 
 
 def test_decisions_to_do_nothing_are_shown_only_when_asked_for(regulus: Regulus) -> None:
