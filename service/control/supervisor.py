@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import httpx
 import structlog
 
-from service.backends.agent_backend import AgentBackend
+from service.backends.agent_backend import AgentBackend, controller_name
 from service.control.kill_switch import KillSwitch
 from service.control.learner import PolicyFactory
 from service.control.loop import ModelLoop
@@ -24,11 +26,19 @@ from service.domain.workload import Workload
 from service.learning.adaptive_rrl import AdaptiveRRL
 from service.learning.space import ConfigSpace
 from service.store.store import Store
+from service.telemetry.metrics_page import MetricsPage
 from service.telemetry.own_metrics import ControlMetrics
 from service.telemetry.scraper import Scraper
 
+#: A metrics page is fetched once for the models that share it: a reading may be this share of the interval old.
+PAGE_SHARE = 0.9
+
 #: How often old history is dropped, seconds.
 PRUNE_INTERVAL_SECONDS = 3600.0
+
+#: How long loops have the history for themselves between two droppings, seconds. A SQLite writer that waits looks again
+#: at least every 0.1 s.
+PRUNE_PAUSE_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +50,13 @@ def default_policy(space: ConfigSpace) -> AdaptiveRRL:
 
 def default_client() -> httpx.AsyncClient:
     """An HTTP client for one node; every call passes its own time-out."""
-    return httpx.AsyncClient(limits=httpx.Limits(max_connections=4), follow_redirects=False)
+    return httpx.AsyncClient(limits=httpx.Limits(max_connections=4), follow_redirects=False, verify=_trusted())
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted, read once: hundreds of clients would read them for seconds and keep a copy."""
+    return ssl.create_default_context()
 
 
 class Supervisor:
@@ -79,6 +95,7 @@ class Supervisor:
         for name in names:
             if names.count(name) > 1:
                 raise InvalidValueError("models", f"{name!r} is given twice; names must be unique")
+        controller = controller_name()
         self._settings = settings
         self._store = store
         self._clock = clock or SystemClock()
@@ -86,8 +103,19 @@ class Supervisor:
         self._workers = Workers()
         self._kill_switch = KillSwitch(store, self._workers)
         self._clients = {model.name: client_factory() for model in models}
+        self._pages: dict[str, MetricsPage] = {}
+        self._backends = {model.name: self._backend(model, controller) for model in models}
         self._loops = {model.name: self._loop(model, policy_factory) for model in models}
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _backend(self, model: ModelSettings, controller: str) -> AgentBackend:
+        return AgentBackend(
+            model.agent_url,
+            self._clients[model.name],
+            read_timeout_seconds=self._settings.agent_timeout_seconds,
+            apply_timeout_seconds=self._settings.apply_timeout_seconds,
+            controller=controller,
+        )
 
     def _loop(self, model: ModelSettings, policy_factory: PolicyFactory) -> ModelLoop:
         client = self._clients[model.name]
@@ -95,19 +123,8 @@ class Supervisor:
         return ModelLoop(
             model,
             settings,
-            backend=AgentBackend(
-                model.agent_url,
-                client,
-                read_timeout_seconds=settings.agent_timeout_seconds,
-                apply_timeout_seconds=settings.apply_timeout_seconds,
-            ),
-            scraper=Scraper(
-                model.metrics_url,
-                model.name,
-                client,
-                self._clock,
-                timeout_seconds=settings.scrape_timeout_seconds,
-            ),
+            backend=self._backends[model.name],
+            scraper=Scraper.on(self._page(model, client), model.name),
             store=self._store,
             policy_factory=policy_factory,
             workers=self._workers,
@@ -115,6 +132,19 @@ class Supervisor:
             clock=self._clock,
             metrics=self._metrics,
         )
+
+    def _page(self, model: ModelSettings, client: httpx.AsyncClient) -> MetricsPage:
+        """The page that a model is read from; models of one server share it, and the client of the first."""
+        page = self._pages.get(model.metrics_url)
+        if page is None:
+            page = self._pages[model.metrics_url] = MetricsPage(
+                model.metrics_url,
+                client,
+                self._clock,
+                timeout_seconds=self._settings.scrape_timeout_seconds,
+                share_seconds=PAGE_SHARE * self._settings.scrape_interval_seconds,
+            )
+        return page
 
     async def start(self) -> None:
         """Begin all loops and return at once; whether they have found their feet is told by :meth:`ready`."""
@@ -130,6 +160,7 @@ class Supervisor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(backend.close() for backend in self._backends.values()))
         for client in self._clients.values():
             await client.aclose()
         await self._workers.close()
@@ -265,13 +296,17 @@ class Supervisor:
         while True:
             try:
                 for model in self._loops:
-                    await self._workers.store(
+                    # A few rows at a time, so that loops need not wait to write, nor a stop for the end.
+                    while await self._workers.store(
                         self._store.prune,
                         model,
                         keep_observations=self._settings.keep_observations,
                         keep_holds=self._settings.keep_holds,
                         keep_decisions=self._settings.keep_decisions,
-                    )
+                        max_age_seconds=self._settings.keep_days * 86_400,
+                        learns_from=self._settings.replay_limit,
+                    ):
+                        await self._clock.sleep(PRUNE_PAUSE_SECONDS)
             except StoreError as error:
                 log.warning("history not pruned", error=str(error))
             await self._clock.sleep(PRUNE_INTERVAL_SECONDS)

@@ -89,10 +89,10 @@ class Catalogue:
         return (*self.latency, self.batch_size, self.queueing, self.request_examples, self.session_inputs)
 
     @property
-    def scalars(self) -> frozenset[str]:
-        """The names of all samples that are not part of a histogram."""
-        moments = (self.interarrivals.name + suffix for suffix in MOMENT_SUFFIXES)
-        return frozenset({self.requests.name, self.generation.name, self.process_start.name, *moments})
+    def scalars(self) -> dict[str, Family]:
+        """The families of all samples that are not part of a histogram, by the names of the samples."""
+        moments = {self.interarrivals.name + suffix: self.interarrivals for suffix in MOMENT_SUFFIXES}
+        return moments | {family.name: family for family in (self.requests, self.generation, self.process_start)}
 
 
 #: Of a sum of powers: zeroth, first, second.

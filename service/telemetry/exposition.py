@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from service.domain.errors import TelemetryError
 from service.domain.histogram import Histogram
@@ -22,7 +23,12 @@ _LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.
 _ESCAPE = re.compile(r"\\(.)")
 _HISTOGRAM_PARTS = ("_bucket", "_sum", "_count")
 
+#: Series that one metric may have for one model: statuses, entry points, versions. More cannot be a server's, and
+#: would take the loop's time.
+MAX_SERIES = 256
+
 Labels = dict[str, str]
+_Held = TypeVar("_Held", bound=Sized)
 
 
 @dataclass(slots=True)
@@ -37,74 +43,115 @@ class _Series:
 
 
 @dataclass(slots=True)
-class _Page:
-    """The samples of a page that the catalogue names."""
+class Page:
+    """A page that was read: the samples that the catalogue names, of all models.
 
-    scalars: dict[str, list[tuple[Labels, float]]] = field(default_factory=dict)
-    histograms: dict[str, dict[tuple[tuple[str, str], ...], _Series]] = field(default_factory=dict)
+    Attributes:
+        catalogue: Which metric means what.
+        scalars: By metric and model; the model is None where the metric has no model label.
+        histograms: By metric and model, then by labels.
+        requests: Requests for all models.
+    """
+
+    catalogue: Catalogue
+    scalars: dict[tuple[str, str | None], list[tuple[Labels, float]]] = field(default_factory=dict)
+    histograms: dict[tuple[str, str | None], dict[tuple[tuple[str, str], ...], _Series]] = field(default_factory=dict)
+    requests: int = 0
+
+    def reading(self, *, model: str, monotonic: float, time: float) -> Reading:
+        """What the page says of one model.
+
+        Args:
+            model: The model's name as the server knows it.
+            monotonic: When the page was fetched, on the clock that only grows, seconds.
+            time: When it was fetched, unix time, seconds.
+
+        Raises:
+            TelemetryError: The page contradicts itself; says where.
+        """
+        catalogue = self.catalogue
+        requests: dict[str, int] = {}
+        for labels, value in self._scalars(catalogue.requests, model):
+            status = labels.get("status", OK_STATUS)
+            requests[status] = requests.get(status, 0) + int(value)
+        latency, latency_metric = None, None
+        for family in catalogue.latency:
+            latency = self._histogram(family, model)
+            if latency is not None:
+                latency_metric = family.name
+                break
+        generation = self._scalar(catalogue.generation)
+        return Reading(
+            monotonic=monotonic,
+            time=time,
+            model=model,
+            latency=latency,
+            latency_metric=latency_metric,
+            requests=requests,
+            foreign_requests=self.requests - sum(requests.values()),
+            batch_size=self._histogram(catalogue.batch_size, model),
+            queueing=self._histogram(catalogue.queueing, model),
+            request_examples=self._histogram(catalogue.request_examples, model),
+            session_inputs=self._histogram(catalogue.session_inputs, model),
+            interarrivals=self._interarrivals(catalogue.interarrivals, model),
+            generation=None if generation is None else int(generation),
+            process_started_at=self._scalar(catalogue.process_start),
+        )
+
+    def _scalars(self, family: Family, model: str, suffix: str = "") -> Sequence[tuple[Labels, float]]:
+        return self.scalars.get((family.name + suffix, model if family.model_label else None), ())
+
+    def _scalar(self, family: Family) -> float | None:
+        samples = self.scalars.get((family.name, None))
+        return samples[0][1] if samples else None
+
+    def _histogram(self, family: Family, model: str) -> Histogram | None:
+        """The sum of a model's series; None where there is none."""
+        merged: Histogram | None = None
+        for series in self.histograms.get((family.name, model if family.model_label else None), {}).values():
+            if series.labels.get("status", OK_STATUS) != OK_STATUS:
+                continue
+            one = _histogram(family, series)
+            if merged is not None and merged.bounds != one.bounds:
+                raise TelemetryError(f"the series of {family.name} (line {series.line}) have different buckets")
+            merged = one if merged is None else merged.plus(one)
+        return merged
+
+    def _interarrivals(self, family: Family, model: str) -> Interarrivals | None:
+        sums: list[float] = []
+        for suffix in MOMENT_SUFFIXES:
+            samples = self._scalars(family, model, suffix)
+            values = [value for labels, value in samples if labels.get("status", OK_STATUS) == OK_STATUS]
+            if values:
+                sums.append(sum(values))
+        if not sums:
+            return None
+        if len(sums) != len(MOMENT_SUFFIXES):
+            raise TelemetryError(
+                f"the metrics page is incomplete: {family.name} lacks one of {', '.join(MOMENT_SUFFIXES)}"
+            )
+        return Interarrivals(int(sums[0]), sums[1], sums[2])
 
 
 def read_page(text: str, *, model: str, monotonic: float, time: float, catalogue: Catalogue = MODEL_SERVER) -> Reading:
-    """What a page says of one model.
+    """What a page says of one model; see :func:`parse_page` and :meth:`Page.reading`."""
+    return parse_page(text, catalogue).reading(model=model, monotonic=monotonic, time=time)
 
-    Args:
-        text: The page.
-        model: The model's name as the server knows it.
-        monotonic: When it was fetched, on the clock that only grows, seconds.
-        time: When it was fetched, unix time, seconds.
-        catalogue: Which metric means what.
+
+def parse_page(text: str, catalogue: Catalogue = MODEL_SERVER) -> Page:
+    """Read a page, once for all models that are on it.
 
     Raises:
         TelemetryError: The page is cut, is not Prometheus text, is not a model server's, or contradicts itself; says
             what and on which line.
     """
-    page = _parse(text, catalogue)
-
-    def mine(family: Family) -> Callable[[Labels], bool]:
-        label = family.model_label
-        return lambda labels: (
-            (label is None or labels.get(label) == model) and labels.get("status", OK_STATUS) == OK_STATUS
-        )
-
-    def histogram(family: Family) -> Histogram | None:
-        return _merged(page, family, mine(family))
-
-    requests: dict[str, int] = {}
-    foreign = 0
-    for labels, value in page.scalars.get(catalogue.requests.name, ()):
-        if labels.get(catalogue.requests.model_label or "") == model:
-            status = labels.get("status", OK_STATUS)
-            requests[status] = requests.get(status, 0) + int(value)
-        else:
-            foreign += int(value)
-    latency_family = next((f for f in catalogue.latency if histogram(f) is not None), None)
-    generation = _scalar(page, catalogue.generation.name)
-    return Reading(
-        monotonic=monotonic,
-        time=time,
-        model=model,
-        latency=histogram(latency_family) if latency_family else None,
-        latency_metric=latency_family.name if latency_family else None,
-        requests=requests,
-        foreign_requests=foreign,
-        batch_size=histogram(catalogue.batch_size),
-        queueing=histogram(catalogue.queueing),
-        request_examples=histogram(catalogue.request_examples),
-        session_inputs=histogram(catalogue.session_inputs),
-        interarrivals=_interarrivals(page, catalogue.interarrivals, mine(catalogue.interarrivals)),
-        generation=None if generation is None else int(generation),
-        process_started_at=_scalar(page, catalogue.process_start.name),
-    )
-
-
-def _parse(text: str, catalogue: Catalogue) -> _Page:
     if not text.strip():
         raise TelemetryError("the metrics page is empty")
     if not text.endswith("\n"):
         raise TelemetryError(f"the metrics page is cut: line {text.count(chr(10)) + 1} has no end")
     parts = {family.name + part: (family, part) for family in catalogue.histograms for part in _HISTOGRAM_PARTS}
     scalars = catalogue.scalars
-    page = _Page()
+    page = Page(catalogue)
     from_a_server = False
     for number, line in enumerate(text.split("\n"), start=1):
         if not line or line.startswith("#") or line.isspace():
@@ -118,7 +165,10 @@ def _parse(text: str, catalogue: Catalogue) -> _Page:
             family, part = parts[name]
             _add_to_histogram(page, family, part, _labels(raw_labels, number), _count(raw_value, name, number), number)
         elif name in scalars:
-            page.scalars.setdefault(name, []).append((_labels(raw_labels, number), _count(raw_value, name, number)))
+            labels, value = _labels(raw_labels, number), _count(raw_value, name, number)
+            _few(page.scalars.setdefault(_key(name, scalars[name], labels), []), name, number).append((labels, value))
+            if name == catalogue.requests.name:
+                page.requests += int(value)
     if not from_a_server:
         raise TelemetryError(
             "the metrics page is not a model server's: no metric starts with " + " or ".join(SERVER_PREFIXES)
@@ -126,13 +176,25 @@ def _parse(text: str, catalogue: Catalogue) -> _Page:
     return page
 
 
-def _add_to_histogram(page: _Page, family: Family, part: str, labels: Labels, value: float, number: int) -> None:
+def _key(name: str, family: Family, labels: Labels) -> tuple[str, str | None]:
+    # A sample without the label it should have belongs to no model: no model's name is empty.
+    return name, labels.get(family.model_label, "") if family.model_label else None
+
+
+def _few(series: _Held, name: str, number: int) -> _Held:
+    """What is held of one metric and model, if there is room for more."""
+    if len(series) >= MAX_SERIES:
+        raise TelemetryError(f"line {number} of the metrics page: {name} has more than {MAX_SERIES} series for a model")
+    return series
+
+
+def _add_to_histogram(page: Page, family: Family, part: str, labels: Labels, value: float, number: int) -> None:
     raw_edge = labels.pop("le", None)
-    all_series = page.histograms.setdefault(family.name, {})
+    all_series = page.histograms.setdefault(_key(family.name, family, labels), {})
     key = tuple(sorted(labels.items()))
     series = all_series.get(key)
     if series is None:
-        series = all_series[key] = _Series(labels, number)
+        series = _few(all_series, family.name, number)[key] = _Series(labels, number)
     if part == "_sum":
         series.total = value * family.scale
     if part != "_bucket":
@@ -153,40 +215,13 @@ def _add_to_histogram(page: _Page, family: Family, part: str, labels: Labels, va
     series.cumulative.append(int(value))
 
 
-def _merged(page: _Page, family: Family, wanted: Callable[[Labels], bool]) -> Histogram | None:
-    """The sum of all wanted series of a histogram; None where there is none."""
-    merged: Histogram | None = None
-    for series in page.histograms.get(family.name, {}).values():
-        if not wanted(series.labels):
-            continue
-        if not series.edges or not math.isinf(series.edges[-1]) or series.total is None:
-            raise TelemetryError(
-                f"the metrics page is incomplete: {family.name} (line {series.line}) lacks its +Inf bucket or its sum"
-            )
-        counts = [b - a for a, b in zip([0, *series.cumulative], series.cumulative, strict=False)]
-        one = Histogram(tuple(series.edges[:-1]), tuple(counts), series.total)
-        if merged is not None and merged.bounds != one.bounds:
-            raise TelemetryError(f"the series of {family.name} (line {series.line}) have different buckets")
-        merged = one if merged is None else merged.plus(one)
-    return merged
-
-
-def _interarrivals(page: _Page, family: Family, wanted: Callable[[Labels], bool]) -> Interarrivals | None:
-    sums: list[float] = []
-    for suffix in MOMENT_SUFFIXES:
-        values = [value for labels, value in page.scalars.get(family.name + suffix, ()) if wanted(labels)]
-        if values:
-            sums.append(sum(values))
-    if not sums:
-        return None
-    if len(sums) != len(MOMENT_SUFFIXES):
-        raise TelemetryError(f"the metrics page is incomplete: {family.name} lacks one of {', '.join(MOMENT_SUFFIXES)}")
-    return Interarrivals(int(sums[0]), sums[1], sums[2])
-
-
-def _scalar(page: _Page, name: str) -> float | None:
-    samples = page.scalars.get(name)
-    return samples[0][1] if samples else None
+def _histogram(family: Family, series: _Series) -> Histogram:
+    if not series.edges or not math.isinf(series.edges[-1]) or series.total is None:
+        raise TelemetryError(
+            f"the metrics page is incomplete: {family.name} (line {series.line}) lacks its +Inf bucket or its sum"
+        )
+    counts = [b - a for a, b in zip([0, *series.cumulative], series.cumulative, strict=False)]
+    return Histogram(tuple(series.edges[:-1]), tuple(counts), series.total)
 
 
 def _labels(raw: str | None, number: int) -> Labels:
