@@ -49,7 +49,7 @@ FROM ${PYTHON_IMAGE} AS runtime
 ENV PATH=/opt/regulus/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 NUMBA_CACHE_DIR=/tmp/numba
 # The folders that volumes are mounted on: a new volume takes their owner.
 RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /tmp regulus \
-    && install -d -o regulus -g regulus /var/lib/regulus /run/regulus /models
+    && install -d -o regulus -g regulus /var/lib/regulus /run/regulus /run/regulus-agent /models
 COPY deploy/docker/healthcheck.py /opt/healthcheck.py
 WORKDIR /var/lib/regulus
 USER regulus
