@@ -1,6 +1,7 @@
 """The agent API: the same calls, bodies and problems for every kind of node.
 
-``GET`` and ``PUT /agent/v1/config``, ``DELETE /agent/v1/lease``, ``GET /agent/v1/health``, ``GET /agent/v1/metrics``.
+``GET`` and ``PUT /agent/v1/config``, ``DELETE /agent/v1/lease``, ``GET /agent/v1/health``, ``GET /agent/v1/metrics``,
+``GET /agent/v1/openapi.json``.
 Controllers that steer by themselves name themselves in the header ``Regulus-Controller``; see ``lease``.
 """
 
@@ -17,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from service.agent import openapi
 from service.agent.door import HEALTH_PATH
 from service.agent.errors import NoMetricsError, NotInForceError
 from service.agent.lease import LeaseBook
@@ -68,6 +70,7 @@ class Agent:
                 Route("/agent/v1/lease", self._delete_lease, methods=["DELETE"]),
                 Route(HEALTH_PATH, self._get_health),
                 Route("/agent/v1/metrics", self._get_metrics),
+                Route("/agent/v1/openapi.json", self._get_document),
             ],
             exception_handlers={ProblemError: answer_problem, HTTPException: answer_refusal},
         )
@@ -157,6 +160,9 @@ class Agent:
         if trouble is not None:
             raise ProblemError(503, "Not serving", trouble)
         return _json({"status": "ok"})
+
+    async def _get_document(self, _request: Request) -> Response:
+        return _json(openapi.document())
 
     async def _get_metrics(self, _request: Request) -> Response:
         try:
