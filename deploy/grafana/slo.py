@@ -148,8 +148,21 @@ _ERROR_BUDGET = Row(
             steps=[(0, GREEN), (1, YELLOW), (14.4, RED)],
         ),
         TimeSeries(
+            title="Burn rate as the loop sees it",
+            about="From the windows it judged. 14.4 over 5m and 1h: back to the last known good where that helps, and "
+            "no experiments for a while. 6 over 30m and 6h: only what is known is used.",
+            queries=[Query('regulus_error_budget_burn_rate{model="$model"}', "{{window}}")],
+            unit=Unit.MULTIPLE,
+            low=0,
+            steps=[(0, GREEN), (6, YELLOW), (14.4, RED)],
+        ),
+        TimeSeries(
             title="Budget left over time",
-            queries=[Query('model:regulus_error_budget_remaining:ratio30d{model="$model"}', "left")],
+            about="From Prometheus, and as the loop sees it: what neither remembers counts as kept.",
+            queries=[
+                Query('model:regulus_error_budget_remaining:ratio30d{model="$model"}', "left"),
+                Query('regulus_error_budget_remaining_ratio{model="$model"}', "left, as the loop sees it"),
+            ],
             unit=Unit.RATIO,
             high=1,
             steps=[(-1, RED), (0, RED)],

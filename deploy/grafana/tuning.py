@@ -152,6 +152,14 @@ _DECISIONS = Row(
             unit=Unit.SECONDS,
             low=0,
         ),
+        TimeSeries(
+            title="What switches cost",
+            about="Seconds of the last hour in which the tail lay above the objective and above what is usual, because "
+            "of a switch. loop.max_spike_seconds_per_hour limits them.",
+            queries=[Query('increase(regulus_switch_spike_seconds_total{model="$model"}[1h])', "spikes")],
+            unit=Unit.SECONDS,
+            low=0,
+        ),
     ],
 )
 

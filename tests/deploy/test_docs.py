@@ -15,13 +15,13 @@ from service.domain.serving_config import ServingConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = {path.stem: path.read_text() for path in (ROOT / "docs").glob("*.md")}
-OURS = ("runbook", "tensorflow-serving", "docker")
+OURS = ("runbook", "control", "tensorflow-serving", "docker")
 EACH = pytest.mark.parametrize("name", OURS)
 
 
 @EACH
 def test_commands_exist(name: str) -> None:
-    named = re.findall(r"\bregulus ([a-z]+)\b", "\n".join(_code(DOCS[name])))
+    named = re.findall(r"\bregulus ([a-z]+(?:-[a-z]+)*)\b", "\n".join(_code(DOCS[name])))
     assert named
     assert set(named) <= set(COMMANDS)
 
