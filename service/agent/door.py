@@ -12,7 +12,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.access import scopes
+from service.access import redaction, scopes
 from service.access.exposure import names_loopback
 from service.access.limiter import of_failures, retry_after
 from service.access.token_file import TokenSource
@@ -21,6 +21,9 @@ from service.agent.problems import ProblemError, respond
 from service.domain.clock import Clock
 
 HEALTH_PATH = "/agent/v1/health"
+
+#: Most characters of a path that are logged.
+_MAX_PATH = 200
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +50,8 @@ class Door:
         if scope["type"] == "http" and (refusal := self._refusal(Request(scope))) is not None:
             problem, headers = refusal
             if problem.status != HTTPStatus.TOO_MANY_REQUESTS:  # a flood must not fill the log
-                _log.warning("refused with %d: %s %.200r", problem.status, scope["method"], scope["path"])
+                path = redaction.mask_text(scope["path"][:_MAX_PATH])
+                _log.warning("refused with %d: %s %r", problem.status, scope["method"], path)
             await respond(problem, headers)(scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from service.access.guard import Guard
+from service.domain.errors import InvalidValueError
 from service.modelserver.flag_specs import (
     INT64_MAX,
     FlagError,
@@ -239,6 +242,15 @@ class ServerFlags:
         return self.tensorflow_session_parallelism, self.tensorflow_session_parallelism
 
     @property
+    def agent_guard(self) -> Guard:
+        """What keeps strangers out of the agent API."""
+        token_file, certificate, key, client_ca = (
+            Path(given) if given else None
+            for given in (self.agent_token_file, self.agent_certificate, self.agent_key, self.agent_client_ca)
+        )
+        return Guard(token_file=token_file, certificate=certificate, key=key, client_ca=client_ca)
+
+    @property
     def channel_options(self) -> list[tuple[str, int | str]]:
         """``grpc_channel_arguments`` as gRPC wants them: a value that reads as an integer is one.
 
@@ -302,6 +314,11 @@ class ServerFlags:
         for name in ("host", "agent_host"):
             if not getattr(self, name):
                 raise FlagError(f"--{name} must name an address such as 127.0.0.1 or 0.0.0.0")
+        if self.agent_port:
+            try:
+                self.agent_guard.check(self.agent_host, "--agent_host")
+            except InvalidValueError as error:
+                raise FlagError(str(error)) from error
 
 
 #: Every flag by name, in the order of ``--help``.

@@ -7,12 +7,10 @@ import gc
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import tensorflow as tf
 
 from service import __version__
-from service.access.guard import Guard
 from service.access.tls import RenewedContext
 from service.access.token_file import TokenSource
 from service.agent.api import Agent
@@ -46,7 +44,7 @@ async def serve(flags: ServerFlags) -> None:
     Raises:
         ServingError: A file, the gRPC port or a model was refused; nothing is left running.
         ListenError: Another port was.
-        InvalidValueError: The agent would be open to strangers, or a file of its guard was refused.
+        InvalidValueError: A file that guards the agent was refused.
     """
     tf.get_logger().setLevel(logging.ERROR)
     for note in notes(flags):
@@ -73,7 +71,6 @@ class _Server:
     rest_app: RestApp | None
     rest: HttpListener | None
     agent: HttpListener | None
-    guard: Guard
     tokens: TokenSource | None
     tls: RenewedContext | None
 
@@ -89,9 +86,7 @@ class _Server:
             runtime=_runtime(flags, parameters),
         )
         # Before any port is bound or model loaded, so that a wrong file is found at once.
-        guard = _guard(flags)
-        if flags.agent_port:
-            guard.check(flags.agent_host, "--agent_host")
+        guard = flags.agent_guard
         rest_app = RestApp(manager, metrics, flags) if flags.rest_api_port else None
         return cls(
             flags=flags,
@@ -101,7 +96,6 @@ class _Server:
             rest_app=rest_app,
             rest=HttpListener(flags.host, flags.rest_api_port, "REST") if rest_app is not None else None,
             agent=HttpListener(flags.agent_host, flags.agent_port, "The agent") if flags.agent_port else None,
-            guard=guard,
             tokens=guard.tokens("--agent_token_file"),
             tls=guard.tls(),
         )
@@ -115,7 +109,7 @@ class _Server:
         if self.rest is not None and self.rest_app is not None:
             await self.rest.start(self.rest_app, self.flags.drain_timeout_seconds)
         if self.agent is not None:
-            door = Door(self._agent().app(), self.tokens, SystemClock(), local=self.guard.local)
+            door = Door(self._agent().app(), self.tokens, SystemClock(), local=self.flags.agent_guard.local)
             await self.agent.start(door, self.flags.drain_timeout_seconds, self.tls)
 
     def _agent(self) -> Agent:
@@ -167,18 +161,6 @@ class _Server:
             )
             for model in self.manager.models
         }
-
-
-def _guard(flags: ServerFlags) -> Guard:
-    def path(given: str) -> Path | None:
-        return Path(given) if given else None
-
-    return Guard(
-        token_file=path(flags.agent_token_file),
-        certificate=path(flags.agent_certificate),
-        key=path(flags.agent_key),
-        client_ca=path(flags.agent_client_ca),
-    )
 
 
 def _runtime(flags: ServerFlags, parameters: BatchingParameters | None) -> RuntimeOptions:
