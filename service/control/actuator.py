@@ -17,6 +17,7 @@ from service.control.node import Node, Order
 from service.control.probation import Probation
 from service.control.settings import LoopSettings
 from service.control.situation import Block, Permission, Quarantine
+from service.control.spikes import SpikeMeter
 from service.control.track import Track
 from service.domain.clock import Clock
 from service.domain.decision import Action, Decision, Reason
@@ -53,6 +54,7 @@ class Actuator:
         journal: What is written down.
         track: The loop's memory.
         windows: Begun anew when another configuration is in force.
+        spikes: Told when a switch begins.
         permission: What is allowed at this moment; asked last before an automatic order is sent.
         settings: How long a failed configuration is not tried again.
         clock: Time.
@@ -67,6 +69,7 @@ class Actuator:
         journal: Journal,
         track: Track,
         windows: WindowBuilder,
+        spikes: SpikeMeter,
         permission: Callable[[], Permission],
         settings: LoopSettings,
         clock: Clock,
@@ -77,6 +80,7 @@ class Actuator:
         self._journal = journal
         self._track = track
         self._windows = windows
+        self._spikes = spikes
         self._permission = permission
         self._settings = settings
         self._clock = clock
@@ -161,7 +165,6 @@ class Actuator:
         if order.config == self._lost_before:
             held = self._not_again_soon(order, "the agent failed to put it in force twice")
         self._lost_before = order.config
-        self._track.switch_began = None
         why = f"{name} did not come into force; the configuration before has kept serving"
         await self.hold(Reason.APPLY_FAILED, why, inputs=held)
 
@@ -214,10 +217,11 @@ class Actuator:
             since=now,
             fallback=intent.config_before,
             baseline=before[1].window if before else None,
-            by_user=by_hand or intent.action is Action.ROLLBACK,
+            by_user=by_hand,
             promised=intent.recommendation.predicted_tail if intent.recommendation else None,
         )
-        self._track.changed(now, by_user=by_hand, probation=probation)
+        known_good = intent.action is Action.ROLLBACK and not by_hand
+        self._track.changed(now, by_user=by_hand, probation=None if known_good else probation)
         self._track.spend_switches([now], now)
         why = f"{intent.explanation}; found done: the service ended before it could say so"
         await self._journal.record(replace(intent, explanation=why))
@@ -238,7 +242,7 @@ class Actuator:
         await self._journal.intend(self._decision_of(order, incumbent.config, order.config, generation))
         if not order.by_hand and (block := hands_off(self._permission())) is not None:
             raise _HandsOffError(block)
-        self._track.switch_began = self._clock.monotonic()
+        self._spikes.begin(self._clock.monotonic())
         state = await self._node.send(order, generation)
         return await self._in_force(order, state)
 

@@ -81,12 +81,12 @@ class _Counts:
     """Requests, and those that broke the bound, in buckets of time; bounded by the span it remembers."""
 
     def __init__(self, width_seconds: float, span_seconds: float) -> None:
-        self._width = width_seconds
+        self.width = width_seconds
         self._buckets: deque[tuple[int, float, float]] = deque()
         self._kept = int(span_seconds / width_seconds) + 1
 
     def add(self, at: float, total: float, bad: float) -> None:
-        index = int(at // self._width)
+        index = int(at // self.width)
         if self._buckets and index <= self._buckets[-1][0]:
             last, before, bad_before = self._buckets.pop()
             index, total, bad = last, before + total, bad_before + bad
@@ -96,7 +96,7 @@ class _Counts:
 
     def since(self, moment: float) -> tuple[float, float]:
         """Requests and bad ones that came after ``moment``, to the accuracy of a bucket."""
-        first = moment // self._width
+        first = moment // self.width
         total = bad = 0.0
         for index, all_of_it, bad_of_it in reversed(self._buckets):
             if index < first:
@@ -120,6 +120,7 @@ class ErrorBudget:
         self._recent = _Counts(min(lengths) / BUCKETS_IN_SHORTEST, max(lengths))
         self._all = _Counts(period_seconds / BUCKETS_IN_PERIOD, period_seconds)
         self._first: float | None = None
+        self._latest: tuple[tuple[Slo, int], BudgetState] | None = None
 
     def add(self, ended_at: float, duration_seconds: float, requests: int, violation_ratio: float) -> None:
         """Count a window.
@@ -131,13 +132,20 @@ class ErrorBudget:
             violation_ratio: Share of them that broke the bound, were refused or failed.
         """
         bad = requests * violation_ratio
+        self._latest = None
         for counts in (self._recent, self._all):
             counts.add(ended_at, requests, bad)
         if self._first is None:
             self._first = ended_at - duration_seconds
 
     def state(self, slo: Slo, now: float) -> BudgetState:
-        """The budget now."""
+        """The budget now; without a new window as it was up to a bucket's width ago, for it is asked all the time."""
+        key = slo, int(now // self._recent.width)
+        if self._latest is None or self._latest[0] != key:
+            self._latest = key, self._state(slo, now)
+        return self._latest[1]
+
+    def _state(self, slo: Slo, now: float) -> BudgetState:
         if self._first is None:
             return BudgetState(rates={name: 0.0 for alarm in ALARMS for name, _ in (alarm.short, alarm.long)})
         rates = {

@@ -120,6 +120,7 @@ class ModelLoop:
             journal=self._journal,
             track=self._track,
             windows=self._sight.windows,
+            spikes=self._sight.spikes,
             permission=self._permission,
             settings=settings,
             clock=clock,

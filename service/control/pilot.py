@@ -127,14 +127,12 @@ class Pilot:
         requests = window.succeeded + window.rejected + window.failed
         track.budget.add(now, window.duration_seconds, requests, window.violation_ratio(track.slo))
         track.note_judgement(incumbent, judgement, now)
-        began, track.switch_began = track.switch_began, None
-        if began is None:
-            return None
         tails = [known.tail.value for known in (before, judgement) if known is not None and known.tail is not None]
         steady = max(tails, default=0.0)
-        cost = self._spikes.seconds(began, now - window.duration_seconds, track.slo, steady)
-        track.spend_spike(now, cost)
-        self._metrics.switch_cost(self._model, cost)
+        cost = self._spikes.finish(now - window.duration_seconds, track.slo, steady)
+        if cost is not None:
+            track.spend_spike(now, cost)
+            self._metrics.switch_cost(self._model, cost)
         return cost
 
     async def _rule(self, probation: Probation, judgement: Judgement) -> Ruling:

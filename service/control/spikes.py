@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,43 +10,57 @@ from service.domain.slo import Slo
 from service.telemetry.catalogue import CLIENT_ERROR_STATUSES, OK_STATUS
 from service.telemetry.reading import Reading, difference
 
-#: How far back readings are kept, seconds: the longest wait for a verdict on a switch at default settings, and more.
-KEPT_SECONDS = 180.0
+#: How long readings are kept after a switch began, seconds. What happens later is not the switch's doing; and a reading
+#: of a server with fine histograms takes tens of kilobytes.
+KEPT_SECONDS = 60.0
 
 #: Standard errors by which a stretch must hold more slow requests than the percentile allows.
 SIGMAS = 3.0
 
 
 class SpikeMeter:
-    """Keeps the readings of the last minutes and counts, once a switch is judged, the seconds that it spoilt."""
+    """Keeps readings from when a switch begins, and counts, once it is judged, the seconds that it spoilt."""
 
     def __init__(self) -> None:
-        self._readings: deque[Reading] = deque()
+        self._began: float | None = None
+        self._readings: list[Reading] = []
 
     def add(self, reading: Reading) -> None:
         """Take the next reading."""
-        self._readings.append(reading)
-        while reading.monotonic - self._readings[0].monotonic > KEPT_SECONDS:
-            self._readings.popleft()
+        if self._began is None:
+            self._readings = [reading]
+        elif reading.monotonic - self._began <= KEPT_SECONDS:
+            self._readings.append(reading)
 
-    def seconds(self, begin: float, end: float, slo: Slo, steady_tail: float) -> float:
-        """Seconds of the stretch in which the tail lay above both the bound and what is usual.
+    def begin(self, now: float) -> None:
+        """A switch is ordered, monotonic seconds; one that was not counted yet is forgotten."""
+        self._began = now
+        self._readings = self._readings[-1:]
+
+    def finish(self, end: float, slo: Slo, steady_tail: float) -> float | None:
+        """Seconds since the switch began in which the tail lay above both the bound and what is usual.
 
         Between two readings it counts as above when clearly more requests than the percentile allows were slower, or
         were lost. Stretches across a restart of the server, whose counters begin anew, are not counted.
 
         Args:
-            begin: When the switch began, monotonic seconds.
-            end: When things were steady again: the beginning of the window that is judged.
+            end: When things were steady again: the beginning of the window that is judged, monotonic seconds.
             slo: The objective.
             steady_tail: The worse of the tails before the switch and after it, seconds: what is usual.
+
+        Returns:
+            None where no switch has begun since the last call.
         """
+        if self._began is None:
+            return None
         threshold = max(slo.bound_seconds, steady_tail)
         spoilt = 0.0
         for earlier, later in pairwise(self._readings):
-            overlap = min(later.monotonic, end) - max(earlier.monotonic, begin)
+            overlap = min(later.monotonic, end) - max(earlier.monotonic, self._began)
             if overlap > 0 and _joined(earlier, later) and _spoilt(earlier, later, slo, threshold):
                 spoilt += overlap
+        self._began = None
+        self._readings = self._readings[-1:]
         return spoilt
 
 

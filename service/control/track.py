@@ -34,7 +34,6 @@ class Track:
         recommendation: What the policy said last.
         switches: Moments of the switches of the last hour, oldest first.
         spikes: What switches of the last hour cost, as (moment, seconds), oldest first.
-        switch_began: When the switch was ordered whose cost is not known yet; None where there is none.
         good_failed: The newest window in which the last known good violated the objective; None when it has not since.
         frozen_until: Until when nothing unknown is tried because the error budget burned fast.
         measured: The newest judgement of each configuration, and when.
@@ -58,7 +57,6 @@ class Track:
     recommendation: Recommendation | None = None
     switches: list[float] = field(default_factory=list)
     spikes: list[tuple[float, float]] = field(default_factory=list)
-    switch_began: float | None = None
     good_failed: Window | None = None
     frozen_until: float = 0.0
     measured: dict[ServingConfig, tuple[float, Judgement]] = field(default_factory=dict)
