@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 
+from service.control.error_budget import BudgetState, Burn
 from service.control.guardrails import before_asking, check_choice
-from service.control.judge import Judgement
+from service.control.judge import Judgement, conclude
+from service.control.safe_region import SafeRegion
 from service.control.settings import LoopSettings
-from service.control.situation import BUDGET_SECONDS, Block, Quarantine, Situation
+from service.control.situation import BUDGET_SECONDS, Block, Quarantine, Situation, learning_left
 from service.domain.decision import Intent, Mode, Reason, Recommendation
-from service.domain.histogram import Histogram, Interval
+from service.domain.histogram import Histogram, Interval, exponential_bounds
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.window import SloVerdict, Window
 from service.domain.workload import Workload
+from service.learning.space import default_space
 
 SLO = Slo(0.05)
 SETTINGS = LoopSettings(min_dwell_seconds=30, max_switches_per_hour=10, reserved_switches=2, min_improvement_ratio=0.1)
@@ -116,6 +119,104 @@ class TestBeforeAsking:
         old = tuple(10_000.0 - BUDGET_SECONDS - i for i in range(10))
         assert reason_before(switches=old) is None
         assert situation(switches=old).switches_left == 10
+
+    def test_the_kill_switch_closes_auto_alone(self):
+        assert reason_before(killed=True) is Reason.KILL_SWITCH
+        assert reason_before(killed=True, mode=Mode.RECOMMEND) is None
+
+    def test_a_maintenance_window_closes_auto_alone(self):
+        assert reason_before(maintenance="daily 02:00-04:00") is Reason.MAINTENANCE
+        assert reason_before(maintenance="daily 02:00-04:00", mode=Mode.RECOMMEND) is None
+
+    def test_every_gate_tells_its_state(self):
+        block, states = before_asking(situation(killed=True))
+        assert block is not None
+        assert states["kill_switch_off"] == block.explanation
+        assert states["no_maintenance"] == "open"
+
+
+class TestBudgets:
+    FAST, SLOW = BudgetState(burn=Burn.FAST), BudgetState(burn=Burn.SLOW)
+
+    def exploring(self, **changes: Any) -> Reason | None:
+        return reason_for(choice(0.02, high=0.03, intent=Intent.EXPLORE), **changes)
+
+    @pytest.mark.parametrize("budget", [FAST, SLOW])
+    def test_while_the_budget_burns_nothing_unknown_is_tried(self, budget):
+        assert self.exploring(judgement=MET, budget=budget) is Reason.BUDGET_BURNING
+        assert reason_for(choice(0.02), judgement=MET, budget=budget) is None
+
+    def test_nor_while_frozen(self):
+        assert self.exploring(judgement=MET, frozen_seconds=1.0) is Reason.FROZEN
+        assert self.exploring(judgement=MET, frozen_seconds=0.0) is None
+
+    def test_where_going_back_does_not_help_the_search_goes_on(self):
+        assert self.exploring(budget=self.FAST, frozen_seconds=60.0, way_back=True) is Reason.FROZEN
+        assert self.exploring(budget=self.FAST, frozen_seconds=60.0, way_back=False) is None
+
+    def test_spent_spikes_leave_only_the_end_of_a_violation(self):
+        spent = SETTINGS.max_spike_seconds_per_hour
+        assert self.exploring(spike_seconds=spent) is Reason.SWITCH_BUDGET_SPENT
+        assert reason_for(choice(0.01), judgement=MET, spike_seconds=spent) is Reason.SWITCH_BUDGET_SPENT
+        assert reason_for(choice(0.01), spike_seconds=spent) is None
+        assert reason_for(choice(0.01), judgement=MET, spike_seconds=spent - 1) is None
+
+    def test_the_learning_period_is_said_after_all_else(self):
+        assert reason_for(choice(), learning="1 of 2 windows") is Reason.LEARNING_PERIOD
+        assert reason_for(choice(0.19), learning="1 of 2 windows") is Reason.INCUMBENT_BEST
+        assert reason_for(choice(), learning="1 of 2 windows", mode=Mode.RECOMMEND) is Reason.MODE_RECOMMEND
+
+    def test_learning_wants_windows_and_time(self):
+        settings = LoopSettings(learning_windows=10, learning_seconds=60)
+        assert learning_left(settings, 0, None) == "0 of 10 windows, 0 of 60 s"
+        assert learning_left(settings, 10, 59.0) is not None
+        assert learning_left(settings, 9, 60.0) is not None
+        assert learning_left(settings, 10, 60.0) is None
+        assert learning_left(LoopSettings(), 0, None) is None
+
+
+class TestRegion:
+    SPACE = default_space(2)
+    FAR = SPACE.config(SPACE.points[-1])
+
+    def region(self, factor: float) -> SafeRegion:
+        return SafeRegion(self.SPACE, ServingConfig(), factor)
+
+    def exploring(self, factor: float, **changes: Any) -> Reason | None:
+        far = choice(0.02, high=0.03, intent=Intent.EXPLORE, config=self.FAR)
+        return reason_for(far, region=self.region(factor), **changes)
+
+    def test_while_met_experiments_stay_near_the_known_good(self):
+        assert self.exploring(0.9, judgement=MET) is Reason.UNSAFE
+        assert self.exploring(0.0, judgement=MET) is None
+
+    def test_while_violated_the_most_promising_is_allowed_wherever_it_lies(self):
+        assert self.exploring(0.9) is None
+
+    def test_what_is_known_may_lie_anywhere(self):
+        assert reason_for(choice(0.02, config=self.FAR), region=self.region(0.9), judgement=MET) is None
+
+
+def measured(tail: float) -> Judgement:
+    """A window full enough to be compared with another."""
+    bounds = exponential_bounds(1e-3, 1.02, 400)
+    window = replace(MET.window, latency=Histogram.of([tail] * 1000, bounds), succeeded=1000)
+    return conclude(window, SLO, SETTINGS)
+
+
+class TestBackAndForth:
+    def test_what_was_measured_weighs_more_than_what_is_predicted(self):
+        now = measured(0.2)
+        assert reason_for(choice(0.01), judgement=now, measured={OTHER: measured(0.19)}) is Reason.INCUMBENT_BEST
+        assert reason_for(choice(0.01), judgement=now, measured={OTHER: measured(0.1)}) is None
+
+    def test_what_met_the_objective_may_be_returned_to_when_the_present_does_not(self):
+        assert reason_for(choice(0.01), judgement=measured(0.052), measured={OTHER: measured(0.048)}) is None
+
+    def test_while_met_it_must_have_been_clearly_better(self):
+        now = measured(0.04)
+        assert reason_for(choice(0.01), judgement=now, measured={OTHER: measured(0.039)}) is Reason.INCUMBENT_BEST
+        assert reason_for(choice(0.01), judgement=now, measured={OTHER: measured(0.02)}) is None
 
 
 class TestOnTheChoice:

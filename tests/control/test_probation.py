@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from service.control.judge import Judgement, judge
-from service.control.probation import Outcome, Probation, rule
+from service.control.probation import Outcome, Probation, Ruling, rule
 from service.control.settings import LoopSettings
-from service.domain.histogram import Histogram, exponential_bounds
+from service.domain.histogram import Histogram, Interval, exponential_bounds
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.window import Window
@@ -74,3 +76,36 @@ def test_without_a_window_before_nothing_can_be_said_against_it():
 def test_a_window_before_in_which_all_was_lost_is_no_better():
     lost = replace(window(0.01), latency=Histogram.empty(BOUNDS), succeeded=0, rejected=1000)
     assert ruled(lost, window(0.3)) is Outcome.KEEP
+
+
+class TestAgainstThePromise:
+    def ruling(self, before: Window | None, after: Window, *, fallback_now: Interval | None = None) -> Ruling:
+        probation = Probation(
+            config=ServingConfig(instances=2),
+            since=0.0,
+            fallback=ServingConfig(),
+            baseline=before,
+            by_user=False,
+            promised=Interval(0.02, 0.025, 0.03),
+        )
+        judgement = judge(after, Stationarity(), SLO, SETTINGS, waited_seconds=100.0)
+        assert isinstance(judgement, Judgement)
+        return rule(probation, judgement, SLO, SETTINGS, fallback_now=fallback_now)
+
+    @pytest.mark.parametrize(
+        ("measured", "said"),
+        [(0.01, "better than the 20…30 ms predicted"), (0.025, "within the"), (0.045, "worse than the 20…30 ms")],
+    )
+    def test_how_the_measured_stands_to_it_is_told(self, measured, said):
+        assert said in self.ruling(window(measured), window(measured)).explanation
+
+    def test_under_another_load_a_broken_promise_goes_back_where_that_is_sure_to_help(self):
+        sure, unsure = Interval(0.01, 0.02, 0.04), Interval(0.01, 0.04, 0.06)
+        before, after = window(0.02), window(0.2, rate=300.0)
+        assert self.ruling(before, after, fallback_now=sure).outcome is Outcome.RETURN
+        assert self.ruling(before, after, fallback_now=unsure).outcome is Outcome.KEEP
+        assert self.ruling(before, after).outcome is Outcome.KEEP
+
+    def test_under_another_load_a_kept_promise_stays(self):
+        sure = Interval(0.01, 0.02, 0.04)
+        assert self.ruling(window(0.02), window(0.025, rate=300.0), fallback_now=sure).outcome is Outcome.KEEP
