@@ -24,6 +24,7 @@ from service.domain.errors import (
     BackendError,
     BackendUnavailableError,
     InvalidValueError,
+    LeaseHeldError,
     RegulusError,
     StaleGenerationError,
     StoreError,
@@ -118,6 +119,7 @@ UNKNOWN_MODEL = Kind("unknown-model", HTTPStatus.NOT_FOUND, "Unknown model")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", HTTPStatus.METHOD_NOT_ALLOWED, "Method not allowed")
 BODY_TIMEOUT = Kind("body-timeout", HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time")
 NO_KNOWN_GOOD = Kind("no-known-good", HTTPStatus.CONFLICT, "There is no known good configuration yet")
+LEASE_HELD = Kind("lease-held", HTTPStatus.CONFLICT, "Another control service steers this node")
 STALE = Kind("stale-generation", HTTPStatus.CONFLICT, "Somebody else changed the configuration meanwhile")
 BODY_TOO_LARGE = Kind("body-too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
 NOT_JSON = Kind("unsupported-media-type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json")
@@ -144,6 +146,7 @@ PROBLEMS: dict[type[Exception], Kind] = {
     NotReadyError: NOT_READY,
     InvalidValueError: INVALID,
     StaleGenerationError: STALE,
+    LeaseHeldError: LEASE_HELD,
     BackendUnavailableError: AGENT_UNAVAILABLE,
     ApplyTimeoutError: APPLY_TIMEOUT,
     BackendError: AGENT_FAILED,

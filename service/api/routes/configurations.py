@@ -12,6 +12,7 @@ from service.api.problems import (
     APPLY_TIMEOUT,
     BODY,
     HISTORY_UNAVAILABLE,
+    LEASE_HELD,
     METRICS_UNAVAILABLE,
     NO_KNOWN_GOOD,
     STALE,
@@ -23,7 +24,7 @@ from service.api.schemas import ConfigBody, ConfigState, DecisionOut, Recommenda
 
 router = APIRouter(prefix="/v1/models/{model}", tags=["configurations"])
 
-_SWITCH = (UNKNOWN_MODEL, AGENT_FAILED, AGENT_UNAVAILABLE, APPLY_TIMEOUT, STALE, HISTORY_UNAVAILABLE)
+_SWITCH = (UNKNOWN_MODEL, AGENT_FAILED, AGENT_UNAVAILABLE, APPLY_TIMEOUT, STALE, LEASE_HELD, HISTORY_UNAVAILABLE)
 
 
 @router.get(
