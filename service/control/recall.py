@@ -27,6 +27,10 @@ from service.store.store import Store
 #: Newest decisions in which spikes and quarantines are looked for: more than an hour holds.
 DECISIONS = 300
 
+#: Newest windows that the error budget is rebuilt from: the six hours of its longest burn rate, at one each five seconds.
+#: Half a second's work; all that may be stored would hold up the start of a hundred models for minutes.
+WINDOWS = 5000
+
 #: Observations read at once; other models' reads come in between.
 PAGE = 250
 
@@ -164,7 +168,7 @@ class Recall:
         return budget
 
     async def _windows(self, slo: Slo) -> list[_Past]:
-        """The windows of the error budget's period, oldest first."""
+        """The newest windows of the error budget's period, oldest first."""
         now = self._clock.time()
         oldest, recent = now - self._settings.error_budget_period_seconds, now - BUDGET_SECONDS
         found: list[_Past] = []
@@ -176,7 +180,7 @@ class Recall:
             kept = [one for one in stored if one.observed_at > oldest]
             return [_past(one.observed_at, one.config, one.window, slo, recent) for one in kept], last
 
-        while len(found) < self._settings.keep_observations:
+        while len(found) < WINDOWS:
             some, before = await self._workers.store(page, before)
             found += some
             if before is None:
