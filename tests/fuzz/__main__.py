@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -22,12 +22,12 @@ from tests.fuzz.targets import TARGETS, Target
 ROUND = 1000
 
 
-def main() -> int:
-    """Fuzz, and return the exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fuzz as the command line says, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each reader is fuzzed (60)")
     parser.add_argument("--only", choices=sorted(TARGETS), action="append", help="only this reader; may be repeated")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     names = chosen.only or sorted(TARGETS)
     first = secrets.randbits(32)
     print(f"fuzzing {len(names)} readers for {chosen.seconds:g} s each, seeds from {first}", flush=True)

@@ -79,7 +79,7 @@ max_batch_size { value: 64 }
 batch_timeout_micros { value: 1000 }
 num_batch_threads { value: 4 }
 max_enqueued_batches { value: 100 }
-allowed_batch_sizes: [8, 32, 64]
+allowed_batch_sizes: [8, 32]
 pad_variable_length_inputs: true
 thread_pool_name { value: "pool" }
 enable_large_batch_splitting { value: true }

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import targets
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.__main__ import main
+from tests.fuzz.targets import TARGETS, Target
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
@@ -37,15 +34,21 @@ def test_what_is_valid_is_accepted(name: str, valid: str | bytes) -> None:
     assert TARGETS[name].check(valid)
 
 
-def test_the_long_run_counts_its_inputs() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", "--seconds", "0", "--only", "batching-file-of-the-node"],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+def test_the_long_run_counts_its_inputs(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["--seconds", "0", "--only", "batching-file-of-the-node"])
 
-    assert ended.returncode == 0, ended.stderr
-    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("batching-file-of-the-node")]
-    assert int(line.split()[1].replace(",", "")) >= 1000
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("batching-file-of-the-node")]
+    assert status == 0
+    assert int(line.split()[1].replace(",", "")) >= 500
+
+
+def test_a_finding_ends_the_long_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(text: str) -> bool:
+        raise RuntimeError("a finding of the test's own")
+
+    monkeypatch.setitem(TARGETS, "batching-file-of-the-node", Target(st.text(), crash))
+
+    status = main(["--seconds", "0", "--only", "batching-file-of-the-node"])
+
+    assert status == 1
+    assert "a finding of the test's own" in capsys.readouterr().err
