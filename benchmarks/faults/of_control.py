@@ -30,6 +30,7 @@ async def control_killed(trial: Trial) -> None:
 async def control_killed_after_order(trial: Trial) -> None:
     """What was acknowledged is in the history; what is in force afterwards is known to it, whoever put it there."""
     stand = trial.stand
+    await stand.free_lease()
     config = await stand.another()
     ordering = asyncio.create_task(stand.control.order(config))
     await asyncio.sleep(float(trial.rng.uniform(0.0, 0.06)))
@@ -91,6 +92,7 @@ async def two_services(trial: Trial) -> None:
     """Orders of both take turns or are refused: never do two hold different things in force, and each says so."""
     stand = trial.stand
     other = stand.second_control()
+    await stand.free_lease()
     trial.inject()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(other.program.stop)

@@ -116,8 +116,6 @@ async def envoy_killed(trial: Trial) -> None:
         return False
 
     await trial.recovers(back)
-    # A client waits a moment before it connects again; until then it does not ask anybody.
-    await asyncio.sleep(2.0)
     crashes = [line for line in (await stand.metrics()).splitlines() if line.startswith("regulus_node_crashes_total")]
     counted = any('process="envoy"' in line and float(line.rsplit(" ", 1)[1]) >= 1 for line in crashes)
     trial.expect("the reason is visible", counted, crashes)

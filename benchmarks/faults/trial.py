@@ -24,6 +24,9 @@ _WATCH_SECONDS = 0.15
 #: Requests due up to this long after the recovery are the fault's own.
 AFTER_SECONDS = 1.0
 
+#: gRPC's pause between two attempts to connect, with its jitter.
+RECONNECT_SECONDS = 1.3
+
 _NUMBERS = re.compile(r"\d[\d.,]*")
 _PROBLEM_WORDS = 7
 
@@ -54,7 +57,8 @@ class Trial:
         heard: The same as whole sentences.
         checks: In order.
         in_hand: Whether what the process that was killed had in hand may be lost.
-        unreachable: Whether what came until the recovery may be lost: nobody listened.
+        unreachable: Whether what came until the recovery may be lost: nobody listened. Clients then wait up to
+            :data:`RECONNECT_SECONDS` before they connect again, and refuse what they are given meanwhile.
         history_lost: Whether the history itself was destroyed.
         load: Times the usual rate.
     """
@@ -191,7 +195,7 @@ def losses(requests: Requests, trial: Trial) -> Losses:
     bad = ~requests.good
     answered = np.where(np.isnan(requests.answered), np.inf, requests.answered)
     in_hand = (requests.sent <= trial.gone) & (answered > trial.injected)
-    unserved = (requests.intended > trial.injected) & (requests.intended <= trial.recovered)
+    unserved = (requests.intended > trial.injected) & (requests.intended <= trial.recovered + RECONNECT_SECONDS)
     codes = [requests.outcome[index] or "NO_ANSWER" for index in np.flatnonzero(bad)]
     return Losses(
         sent=len(requests.intended),

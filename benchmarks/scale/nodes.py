@@ -86,11 +86,10 @@ class _Model:
     def lines(self) -> list[str]:
         """Its part of the metrics page."""
         self._grow()
-        found, below = [], 0.0
+        found, n = [], 0
         for prefix, count in zip(self._buckets, self.counts, strict=True):
-            below += count
-            found.append(f"{prefix}{int(below + 1e-6)}")
-        n = int(below + 1e-6)
+            n += int(count)  # each bucket by itself, so that none ever goes down
+            found.append(f"{prefix}{n}")
         values = (n, self.seconds, n, n / RATE, 2 * n / RATE**2)
         return [*found, *(f"{prefix}{value}" for prefix, value in zip(self._rest, values, strict=True))]
 

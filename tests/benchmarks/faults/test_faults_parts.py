@@ -47,7 +47,7 @@ def requests(*rows: tuple[float, float, str]) -> Requests:
     return Requests(due, due, np.array([row[1] for row in rows]), tuple(row[2] for row in rows))
 
 
-SEEN = requests((9.9, 10.05, "UNAVAILABLE"), (11.0, 11.0, "UNAVAILABLE"), (11.5, 11.6, "OK"), (13.0, np.nan, ""))
+SEEN = requests((9.9, 10.05, "UNAVAILABLE"), (11.0, 11.0, "UNAVAILABLE"), (11.5, 11.6, "OK"), (14.0, np.nan, ""))
 
 
 def test_what_a_killed_process_had_in_hand_is_told_from_what_came_later() -> None:
