@@ -178,7 +178,7 @@ def _tail(file: Path) -> list[Mapping[str, Any]]:
             lines = opened.read(_SEED_BYTES).splitlines()
     except OSError:
         return []
-    entries = []
+    entries: list[Mapping[str, Any]] = []
     for line in lines:
         with contextlib.suppress(ValueError, RecursionError):
             entry = json.loads(line)

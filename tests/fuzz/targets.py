@@ -152,7 +152,7 @@ def _rest_predict(body: bytes) -> bool:
     accepted = False
     for signature in (_SIGNATURE, _ONE):
         try:
-            read = read_predict(body, lambda _name, found=signature: found)  # type: ignore[misc]
+            read = read_predict(body, lambda _name, found=signature: found)
         except ServingError:
             continue
         for name, array in read.inputs.items():
