@@ -27,8 +27,8 @@ from service.store.store import Store
 #: Newest decisions in which spikes and quarantines are looked for: more than an hour holds.
 DECISIONS = 300
 
-#: Newest windows that the error budget is rebuilt from: the six hours of its longest burn rate, at one each five seconds.
-#: Half a second's work; all that may be stored would hold up the start of a hundred models for minutes.
+#: Newest windows that the error budget is rebuilt from: the six hours of its longest burn rate, at one each five
+#: seconds. Half a second's work; all that may be stored would hold up the start of a hundred models for minutes.
 WINDOWS = 5000
 
 #: Observations read at once; other models' reads come in between.

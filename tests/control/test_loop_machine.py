@@ -35,7 +35,6 @@ CONFIGS = [ServingConfig(), *(ServingConfig(enable_batching=True, max_batch_size
 ALLOWED = CONFIGS[:4]
 
 DWELL = 20.0
-SWITCHES = 6
 SWITCHING = {Action.APPLY, Action.ROLLBACK, Action.MANUAL}
 
 
@@ -48,7 +47,7 @@ class Loop(RuleBasedStateMachine):
         clock = FakeClock()
         self.clock = clock
         self.world = World(clock, Store.open("sqlite://", clock=clock))
-        self.level = {config: 0.02 + 0.02 * i for i, config in enumerate(CONFIGS)}
+        self.level = dict(zip(CONFIGS, (0.02, 0.02, 0.06, 0.06, 0.1), strict=True))
         self.node = self.world.add(
             SimulatedNode(clock, lambda config, rate: self.level.get(config, 0.2), rate=150),
             mode=Mode.AUTO,
@@ -63,9 +62,10 @@ class Loop(RuleBasedStateMachine):
     def do(self, what: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(what)
 
-    @initialize(seed=st.integers(0, 9))
-    def begin(self, seed: int) -> None:
-        self.policy = ScriptedPolicy(self._restless, Intent.EXPLORE if seed % 2 else Intent.EXPLOIT)
+    @initialize(intent=st.sampled_from([Intent.EXPLORE, Intent.EXPLOIT]), switches=st.sampled_from([3, 40]))
+    def begin(self, intent: Intent, switches: int) -> None:
+        self.policy = ScriptedPolicy(self._restless, intent)
+        self.switches = switches
         self.do(self._start())
 
     async def _start(self) -> None:
@@ -78,14 +78,15 @@ class Loop(RuleBasedStateMachine):
             window_seconds=3,
             early_window_seconds=1,
             quarantine_seconds=30,
-            max_switches_per_hour=SWITCHES,
+            max_switches_per_hour=self.switches,
             reserved_switches=1,
             burn_window_scale=0.02,
             freeze_seconds=30,
         )
 
     def _restless(self, workload: Any, incumbent: ServingConfig, explore: bool) -> ServingConfig:
-        return ALLOWED[(ALLOWED.index(incumbent) + 1) % len(ALLOWED)] if incumbent in ALLOWED else ALLOWED[0]
+        """Names the neighbour of whatever is in force."""
+        return ALLOWED[ALLOWED.index(incumbent) ^ 1] if incumbent in ALLOWED else ALLOWED[0]
 
     # What happens
 
@@ -173,7 +174,7 @@ class Loop(RuleBasedStateMachine):
             assert decision.mode is Mode.AUTO
             assert decision.config_after in ALLOWED
             lately = [d for d in before if d.decided_at > decision.decided_at - BUDGET_SECONDS]
-            assert len(lately) < SWITCHES
+            assert len(lately) < self.switches
             last = before[-1].decided_at if before else float("-inf")
             if decision.reason in (Reason.IMPROVEMENT, Reason.EXPLORATION):
                 assert decision.decided_at - last >= DWELL - 1e-6

@@ -108,8 +108,8 @@ async def test_stopped_in_the_middle_of_a_switch_the_next_start_finds_out(world)
 
 async def test_switches_of_the_last_hour_still_count(world):
     world.add(SimulatedNode(world.clock, lambda config, rate: 0.1))
-    flip = ScriptedPolicy(lambda workload, incumbent, explore: GOOD if incumbent != GOOD else OTHER, predicted=0.001)
-    await world.start(policy=flip, max_switches_per_hour=3, reserved_switches=0)
+    restless = ScriptedPolicy(in_turn(GOOD, OTHER, ServingConfig(instances=2), ServingConfig(instances=4)))
+    await world.start(policy=restless, max_switches_per_hour=3, reserved_switches=0)
     await world.until(lambda: world.status().switches_left == 0)
     await restart(world)
     await world.run_for(30)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from service.domain.decision import Action, Intent, Reason
 from service.domain.serving_config import ServingConfig
 from service.domain.window import SloVerdict
@@ -12,6 +14,7 @@ DEFAULT = ServingConfig()
 GOOD = ServingConfig(enable_batching=True, max_batch_size=16)
 BAD = ServingConfig(enable_batching=True, max_batch_size=2)
 WORSE = ServingConfig(enable_batching=True, max_batch_size=4)
+MANY = [ServingConfig(enable_batching=True, max_batch_size=size) for size in (3, 5, 6, 7, 8, 9, 10)]
 
 
 def landscape(**medians: float):
@@ -107,9 +110,30 @@ async def test_requests_that_are_refused_count_as_worse(world):
     assert world.decisions(Action.ROLLBACK)[0].reason is Reason.WORSE_THAN_BEFORE
 
 
-async def test_another_load_is_no_ground_for_a_rollback(world):
-    node = world.add(SimulatedNode(world.clock, lambda config, rate: 0.008 if config == DEFAULT or rate < 150 else 0.1))
+class Unsure(ScriptedPolicy):
+    """Knows nothing of what it does not recommend."""
+
+    def predict(self, workload, config, slo):
+        return replace(super().predict(workload, config, slo), predicted_tail=None)
+
+
+def good_until_the_load_grows(config: ServingConfig, rate: float) -> float:
+    return 0.008 if config == DEFAULT or rate < 150 else 0.1
+
+
+async def test_under_another_load_a_broken_promise_goes_back_to_what_is_sure_to_keep_it(world):
+    node = world.add(SimulatedNode(world.clock, good_until_the_load_grows))
     await world.start(policy=ScriptedPolicy(in_turn(BAD, GOOD), Intent.EXPLORE))
+    await world.until(lambda: node.config == BAD)
+    node.rate = 400
+    await world.until(lambda: node.config == DEFAULT, within=30)
+    (rollback,) = world.decisions(Action.ROLLBACK)
+    assert "expected to meet the objective under this load too" in rollback.explanation
+
+
+async def test_another_load_alone_is_no_ground_for_a_rollback(world):
+    node = world.add(SimulatedNode(world.clock, good_until_the_load_grows))
+    await world.start(policy=Unsure(in_turn(BAD, GOOD), Intent.EXPLORE))
     await world.until(lambda: node.config == BAD)
     node.rate = 400
     await world.until(lambda: node.config == GOOD, within=30)
@@ -156,10 +180,12 @@ async def test_the_switch_budget_never_stops_a_rollback(world):
 
 
 async def test_the_last_switches_are_kept_for_what_is_known(world):
-    def never_satisfied(workload, incumbent, explore):
-        return (BAD if incumbent == WORSE else WORSE) if explore else GOOD
+    explore_in_turn = in_turn(*MANY)
 
-    node = world.add(SimulatedNode(world.clock, landscape(DEFAULT=0.1, BAD=0.1, WORSE=0.1, GOOD=0.1)))
+    def never_satisfied(workload, incumbent, explore):
+        return explore_in_turn(workload, incumbent, explore) if explore else GOOD
+
+    node = world.add(SimulatedNode(world.clock, lambda config, rate: 0.1))
     await world.start(
         policy=ScriptedPolicy(never_satisfied, Intent.EXPLORE), max_switches_per_hour=6, reserved_switches=2
     )
@@ -172,9 +198,8 @@ async def test_the_last_switches_are_kept_for_what_is_known(world):
 
 async def test_the_budget_comes_back_after_an_hour(world):
     node = world.add(SimulatedNode(world.clock, lambda config, rate: 0.1))
-    flip = ScriptedPolicy(lambda workload, incumbent, explore: BAD if incumbent == WORSE else WORSE)
     await world.start(
-        policy=flip,
+        policy=ScriptedPolicy(in_turn(*MANY)),
         max_switches_per_hour=2,
         reserved_switches=0,
         scrape_interval_seconds=5,
