@@ -138,9 +138,10 @@ class Stand:
     async def metrics(self) -> str:
         """The node's own metrics page; empty while there is none."""
         try:
-            return (await self.client.get(f"{self.agent}/agent/v1/metrics", timeout=_HTTP_SECONDS)).text
+            answer = await self.client.get(f"{self.agent}/agent/v1/metrics", timeout=_HTTP_SECONDS)
         except httpx.HTTPError:
             return ""
+        return answer.text if answer.is_success else ""
 
     def second_control(self) -> Control:
         """Another control service of the same model, with a history of its own; not started."""

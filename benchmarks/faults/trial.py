@@ -76,6 +76,7 @@ class Trial:
     gone: float = float("nan")
     lifted: float = float("nan")
     recovered: float = float("nan")
+    _last_doing: int | None = None
 
     def inject(self) -> None:
         """The fault begins now."""
@@ -100,7 +101,14 @@ class Trial:
         """Wait until all is well again; that it came to be so is a check."""
         held = await until(well, within)
         self.recovered = time.monotonic()
-        self.expect("it recovers", held, f"not within {within:g} s")
+        self.expect("it recovers", held, f"not within {within:g} s; {await self._as_it_is()}")
+
+    async def _as_it_is(self) -> str:
+        status = await self.stand.control.status()
+        if status is None:
+            return "the control service does not answer"
+        told = ("verdict", "problem", "hold_reason", "hold_explanation", "metrics_age_seconds", "switches_left")
+        return ", ".join(f"{name} {status[name]}" for name in told)
 
     async def says(self, *words: str, within: float = 20.0) -> None:
         """Wait until the control service says one of these; that it does is a check."""
@@ -146,7 +154,17 @@ class Trial:
                 self._hear(status["problem"], problem=True)
                 self._hear(status["hold_reason"], problem=False)
                 self._hear(status["hold_explanation"], problem=True, shown=False)
+                if status["verdict"] == "violated":
+                    self._hear("violated", problem=False, shown=False)
+                self._hear_doing(status["last_decision"])
             await asyncio.sleep(_WATCH_SECONDS)
+
+    def _hear_doing(self, decision: dict[str, Any] | None) -> None:
+        if decision is None or decision["id"] == self._last_doing:
+            return
+        if self._last_doing is not None:
+            self._hear(f"{decision['action']}: {decision['reason']}", problem=False)
+        self._last_doing = decision["id"] or 0
 
     def _hear(self, text: str | None, *, problem: bool, shown: bool = True) -> None:
         if text is None:
