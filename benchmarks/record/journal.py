@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.landscape import Measurement
+from benchmarks.landscape import Landscape, Measurement
 from service.domain.errors import InvalidValueError
 from service.domain.histogram import Histogram
 from service.domain.serving_config import ServingConfig
@@ -43,6 +43,12 @@ class Journal:
             self._file.close()
             raise InvalidValueError("journal", f"another recording writes to {path}; let it end first") from None
         self._read()
+
+    def go_on_from(self, landscape: Landscape) -> None:
+        """Begin with what a complete landscape holds, so that more can be measured."""
+        self.begin(landscape.sheet)
+        for measurement in landscape.measurements:
+            self.add(measurement)
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Say what is recorded; the first thing that is written."""

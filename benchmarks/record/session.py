@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from benchmarks.landscape import Landscape, Measurement, save
+from benchmarks.landscape import Landscape, Measurement, load, save
 from benchmarks.open_loop import MAX_IN_FLIGHT
 from benchmarks.processes import export
 from benchmarks.progress import Progress
@@ -90,6 +90,8 @@ class Options:
 async def record(options: Options, scratch: Path, clock: Clock | None = None) -> Path:
     """Record a landscape; what an earlier run measured is kept and not measured again.
 
+    A landscape that is complete is measured further where the options ask for more than it holds.
+
     Args:
         options: What to record.
         scratch: Folder for logs.
@@ -103,6 +105,8 @@ async def record(options: Options, scratch: Path, clock: Clock | None = None) ->
     """
     path = options.out / f"{options.stem}.parquet"
     with contextlib.closing(Journal(options.out / f"{options.stem}.partial.jsonl")) as journal:
+        if journal.header is None and path.exists():
+            journal.go_on_from(load(path))
         described = machine()
         space = recording_space(int(described["cpus"]))
         await export(options.model, options.models_dir, scratch)
@@ -170,8 +174,19 @@ async def _measure_all(
         # What exists by now is no garbage; the collector need not walk it while latencies are measured.
         gc.collect()
         gc.freeze()
-        while visits := next_stage(lattice, journal.measurements, rng, refine=options.refine, repeats=options.repeats):
-            await _stage(meter, visits, options, journal)
+
+        def visits() -> list[Visit]:
+            return next_stage(
+                lattice,
+                journal.measurements,
+                rng,
+                passes=options.passes,
+                refine=options.refine,
+                repeats=options.repeats,
+            )
+
+        while stage := visits():
+            await _stage(meter, stage, options, journal)
 
 
 async def _stage(meter: Meter, visits: Sequence[Visit], options: Options, journal: Journal) -> None:

@@ -10,6 +10,9 @@ from service.learning.adaptive_rrl import AdaptiveRRL, Tuning
 from service.learning.policy import Policy
 from service.learning.space import ConfigSpace
 
+#: Kinds of scenario that variants are run under: one load, and one that comes back.
+ABLATION_KINDS = ("stationary", "return")
+
 #: Name of the variant → what differs from the default tuning.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "without_regions": {"region": "whole"},

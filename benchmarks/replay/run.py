@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.replay import cost, fingerprint, results
-from benchmarks.replay.ablations import ABLATIONS
+from benchmarks.replay.ablations import ABLATION_KINDS, ABLATIONS
 from benchmarks.replay.policies import factory_of
 from benchmarks.replay.results import Results
 from benchmarks.replay.runner import Failure, Job, carry_out_all
@@ -78,10 +78,12 @@ def run(options: Options, tell: Tell) -> Outcome:
     if not wanted:
         raise InvalidValueError("scenarios", f"{', '.join(options.kinds)}: these landscapes allow none of them")
     options.scratch.mkdir(parents=True, exist_ok=True)
-    plays = tasks(who, wanted, options.seeds, options.landscapes, options.scratch)
+    variants, others = [name for name in who if name in ABLATIONS], [name for name in who if name not in ABLATIONS]
+    plays = tasks(others, wanted, options.seeds, options.landscapes, options.scratch)
+    some = [scenario for scenario in wanted if scenario.kind in ABLATION_KINDS]
+    plays += tasks(variants, some, options.seeds, options.landscapes, options.scratch)
     where = options.landscapes / f"{next(iter(known))}.parquet"
-    searching = [name for name in who if name not in ABLATIONS] if options.costs else []
-    costs = [cost.cost_task(policy, where, options.scratch) for policy in searching]
+    costs = [cost.cost_task(policy, where, options.scratch) for policy in others] if options.costs else []
     jobs: list[Job] = [*plays, *costs]
     finished = skipped = sum(job.done for job in jobs)
     tell(finished, len(jobs))

@@ -102,7 +102,8 @@ def ablation(study: Study) -> Table | None:
     variants = [name for name in study.results.policies if name in ABLATIONS]
     if not variants or OURS not in study.results.policies:
         return None
-    still, all_of_them = [s.name for s in study.of_kind("stationary")], list(study.scenarios)
+    everywhere = [name for name in study.scenarios if set(variants) <= set(study.policies(name))]
+    still = [s.name for s in study.of_kind("stationary") if s.name in everywhere]
     rows = []
     for policy in [OURS, *variants]:
         steps = [intervals.median(study.values(name, policy, "settled_5")) for name in still]
@@ -110,7 +111,7 @@ def ablation(study: Study) -> Table | None:
             cells.windows(_bare(one), len(study.scenarios[name].schedule))
             for one, name in zip(steps, still, strict=True)
         ]
-        factors = [_mean_ratio(study, all_of_them, policy, metric) for metric in ("regret", "violations")]
+        factors = [_mean_ratio(study, everywhere, policy, metric) for metric in ("regret", "violations")]
         verdict = "" if policy == OURS else _verdict(factors[0])
         rows.append([policy, *shown, *(cells.times(factor) for factor in factors), verdict])
     header = ["variant", *(f"windows to 5 %, {study.scenarios[name].group}" for name in still)]

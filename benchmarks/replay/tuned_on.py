@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 #: Names of landscapes.
-TUNED_ON: frozenset[str] = frozenset({"cnn-50"})
+TUNED_ON: frozenset[str] = frozenset({"cnn-25", "cnn-50"})

@@ -170,7 +170,7 @@ class PerformanceModel:
         plan = Plan.of([config], self._cpus, PREDICTION_REQUESTS)
         services = plan.services(physical(self._ensemble.mean), workload)
         utilisation = float(plan.utilisation(services, workload)[0, 0])
-        run = simulate(load.arrivals, load.sizes, load.normals, plan.settings[0], services[0, 0], plan.pads[0])
+        run = simulate(load.arrivals, load.sizes, load.noise, plan.settings[0], services[0, 0], plan.pads[0])
         excess = float(_excess(np.array(utilisation), self._horizon - load.seconds))
         answered = ~np.isnan(run.latency)
         if not answered.any():
@@ -244,7 +244,7 @@ def _simulated(
     results = simulate_many(
         load.arrivals,
         load.sizes,
-        load.normals,
+        load.noise,
         np.repeat(plan.settings, sets, axis=0),
         np.repeat(plan.pads, sets, axis=0),
         services.reshape(-1, q.SERVICE_COUNT),

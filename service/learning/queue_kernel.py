@@ -18,8 +18,9 @@ from service.learning.compiled import compiled
 DIRECT, MAX_BATCH, TIMEOUT, SLOTS, MAX_ENQUEUED, LIMIT, TIMER_STEP = range(7)
 SETTING_COUNT = 7
 #: Columns of a row of services: what the machine and the model make of it.
-BASE, SYNC, SLOPE, CURVE, DEMAND, CPUS, THRASH, COUPLING, HOP, LOOP_IN, LOOP_OUT, FLOOR, JITTER = range(13)
-SERVICE_COUNT = 13
+BASE, SYNC, SLOPE, CURVE, DEMAND, CPUS, THRASH, COUPLING, HOP, LOOP_IN, LOOP_OUT, DISPATCH = range(12)
+FLOOR, JITTER, STALL = range(12, 15)
+SERVICE_COUNT = 15
 #: Columns of a row of results, before the quantiles.
 MEAN, MEAN_BATCH, MEAN_WAIT, REFUSED, BUSY, GROWTH = range(6)
 RESULT_COUNT = 6
@@ -38,7 +39,7 @@ _LEAST_SHARE = 0.2
 def run_many(
     arrivals: Any,
     sizes: Any,
-    normals: Any,
+    noise: Any,
     settings: Any,
     pads: Any,
     services: Any,
@@ -59,7 +60,7 @@ def run_many(
         batches, busy, growth = run(
             arrivals,
             sizes,
-            normals,
+            noise,
             settings[row],
             pads[row],
             services[row],
@@ -104,7 +105,7 @@ def run_many(
 def run(
     arrivals: Any,
     sizes: Any,
-    normals: Any,
+    noise: Any,
     setting: Any,
     pads: Any,
     service: Any,
@@ -122,7 +123,7 @@ def run(
     Args:
         arrivals: Shape (n,).
         sizes: Shape (n,).
-        normals: Shape (n, 2).
+        noise: Shape (n, 3).
         setting: A row of settings.
         pads: A row of allowed batch sizes.
         service: A row of services.
@@ -146,8 +147,8 @@ def run(
     timer_step = setting[TIMER_STEP]
     base, sync, slope, curve = service[BASE], service[SYNC], service[SLOPE], service[CURVE]
     demand, cpus = service[DEMAND], service[CPUS]
-    loop_in, loop_out = service[LOOP_IN], service[LOOP_OUT]
-    floor, jitter = service[FLOOR], service[JITTER]
+    loop_in, loop_out, dispatch = service[LOOP_IN], service[LOOP_OUT], service[DISPATCH]
+    floor, jitter, stall = service[FLOOR], service[JITTER], service[STALL]
 
     free = int(setting[SLOTS])
     limit = min(int(setting[LIMIT]), free, _MOST_RUNNING, n)
@@ -203,7 +204,7 @@ def run(
         # The event loop takes up its next job.
         if job_left < 0.0 and job_head < job_tail:
             job = jobs[job_head]
-            job_left = loop_in if job < n else (loop_out if job < 2 * n else 0.0)
+            job_left = loop_in if job < n else (loop_out if job < 2 * n else dispatch)
         working = 1 if job_left > 0.0 else 0
 
         # What happens next: a batch ends, a job ends, a request arrives, the timer goes off.
@@ -288,7 +289,8 @@ def run(
                     elif free > 0:
                         look = True
             elif job < 2 * n:
-                latency[job - n] = now - arrivals[job - n] + floor * np.exp(jitter * normals[job - n, 1])
+                own = floor * np.exp(jitter * noise[job - n, 1]) + stall * noise[job - n, 2]
+                latency[job - n] = now - arrivals[job - n] + own
                 answered += 1
             else:
                 ended = job - 2 * n
@@ -354,7 +356,7 @@ def run(
                 awake = AWAKE if limit > 1 and running + 1 >= limit else 1.0
                 seconds += awake * sync * processed**SYNC_CURVE
             if jitter > 0.0:
-                seconds *= np.exp(jitter * normals[started, 0])
+                seconds *= np.exp(jitter * noise[started, 0])
             ends[running] = virtual + seconds
             who[running] = started
             running += 1

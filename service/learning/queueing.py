@@ -65,14 +65,14 @@ class Outcome:
 
 
 def simulate(
-    arrivals: Array, sizes: Array, normals: Array, settings: Array, service: Array, pads: Array | None = None
+    arrivals: Array, sizes: Array, noise: Array, settings: Array, service: Array, pads: Array | None = None
 ) -> Outcome:
     """One configuration, in detail.
 
     Args:
         arrivals: Ascending seconds ≥ 0, shape (n,).
         sizes: Examples of each request, shape (n,).
-        normals: Standard normal numbers for the jitter of batches and of requests, shape (n, 2).
+        noise: See :class:`service.learning.sample_load.SampleLoad`, shape (n, 3).
         settings: Shape (``queue_kernel.SETTING_COUNT``,); ``MAX_BATCH`` in examples, times in seconds.
         service: Shape (``queue_kernel.SERVICE_COUNT``,); times in seconds.
         pads: Ascending sizes that batches are padded up to, shape (k,); None for no padding.
@@ -83,7 +83,7 @@ def simulate(
     batches, busy, growth = q.run(
         arrivals,
         sizes,
-        normals,
+        noise,
         settings,
         np.zeros(1) if pads is None else pads,
         service,
@@ -103,7 +103,7 @@ def simulate(
 def simulate_many(
     arrivals: Array,
     sizes: Array,
-    normals: Array,
+    noise: Array,
     settings: Array,
     pads: Array,
     services: Array,
@@ -114,7 +114,7 @@ def simulate_many(
     Args:
         arrivals: As for :func:`simulate`, shape (n,).
         sizes: Shape (n,).
-        normals: Shape (n, 2).
+        noise: Shape (n, 3).
         settings: Shape (r, ``queue_kernel.SETTING_COUNT``).
         pads: Shape (r, k); ascending sizes, filled up with zeros; all zero for no padding.
         services: Shape (r, ``queue_kernel.SERVICE_COUNT``).
@@ -126,5 +126,5 @@ def simulate_many(
         had taken as long as the whole run.
     """
     results = np.empty((len(settings), q.RESULT_COUNT + len(quantiles)))
-    q.run_many(arrivals, sizes, normals, settings, pads, services, quantiles, results)
+    q.run_many(arrivals, sizes, noise, settings, pads, services, quantiles, results)
     return results

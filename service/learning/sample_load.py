@@ -25,6 +25,8 @@ _UTILISATIONS = (0.5, 0.7, 0.85)
 _CV_STEP = 0.1
 #: More regular than this is regular; burstier than that is beyond what a short run can show.
 _CV_RANGE = (0.1, 8.0)
+#: Exponential excess from which on a request counts as stalled: 13 % are, by 1 in the mean.
+STALL_FROM = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,12 +36,13 @@ class SampleLoad:
     Attributes:
         arrivals: Ascending seconds, shape (n,).
         sizes: Examples of each request, shape (n,).
-        normals: Standard normal numbers, shape (n, 2).
+        noise: For each batch and for each request a standard normal number, and by how much an exponential variable of
+            mean 1 exceeds :data:`STALL_FROM`: nothing for most requests, much for a few. Shape (n, 3).
     """
 
     arrivals: Array
     sizes: Array
-    normals: Array
+    noise: Array
 
     @classmethod
     def of(cls, workload: Workload, requests: int) -> SampleLoad:
@@ -48,7 +51,7 @@ class SampleLoad:
         step = round(math.log(cv) / _CV_STEP)
         rate = max(workload.rate_per_second, 1e-3)
         examples = max(workload.examples_per_request, 1.0)
-        return cls(_unit_arrivals(requests, step) / rate, np.full(requests, examples), _normals(requests))
+        return cls(_unit_arrivals(requests, step) / rate, np.full(requests, examples), _noise(requests))
 
     @property
     def seconds(self) -> float:
@@ -82,10 +85,11 @@ def _typical(orders: Array) -> int:
 
 
 @lru_cache(maxsize=8)
-def _normals(requests: int) -> Array:
-    """Quantiles of the standard normal distribution in two random orders, shape (requests, 2)."""
-    levels = ndtri((np.arange(requests) + 0.5) / requests)
+def _noise(requests: int) -> Array:
+    """Quantiles of the distributions, each in a random order; see :attr:`SampleLoad.noise`."""
+    levels = (np.arange(requests) + 0.5) / requests
+    normal, stalls = ndtri(levels), np.maximum(-np.log1p(-levels) - STALL_FROM, 0.0)
     rng = np.random.default_rng(requests)
-    normals: Array = np.stack([rng.permutation(levels), rng.permutation(levels)], axis=1)
-    normals.setflags(write=False)
-    return normals
+    noise: Array = np.stack([rng.permutation(values) for values in (normal, normal, stalls)], axis=1)
+    noise.setflags(write=False)
+    return noise

@@ -76,11 +76,13 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("thrash", "1", 0.1, 0.9, "slow-down for each time that the processors are oversubscribed"),
     Parameter("coupling", "1", 0.25, 0.8, "slow-down for each further processor in use: caches, shared cores"),
     Parameter("loop", "s", 4e-4, 0.6, "event loop's time for one request: decoding, gathering, answering"),
+    Parameter("dispatch", "s", 1e-4, 0.8, "event loop's time for one batch: handing it to a thread and back"),
     Parameter(
         "background", "s", 2e-4, 0.8, "further processor time of a request: network, clients on the same machine"
     ),
     Parameter("floor", "s", 6e-4, 0.5, "latency that clients feel beside all this"),
     Parameter("jitter", "1", 0.2, 0.5, "standard deviation of the logarithm of a batch's time"),
+    Parameter("stall", "s", 1e-3, 1.0, "mean delay of a request that the machine or an interpreter's lock holds up"),
 )
 
 _INDEX = {parameter.symbol: i for i, parameter in enumerate(PARAMETERS)}
@@ -158,6 +160,8 @@ class Plan:
         out[..., q.LOOP_IN] = out[..., q.LOOP_OUT] = 0.5 * value["loop"]
         out[..., q.FLOOR] = value["floor"]
         out[..., q.JITTER] = value["jitter"]
+        out[..., q.STALL] = value["stall"]
+        out[..., q.DISPATCH] = value["dispatch"]
         return out
 
     def utilisation(self, services: Array, workload: Workload) -> Array:

@@ -50,8 +50,8 @@ def run(
     arrivals: Array, settings_: Array, service_: Array, sizes: Array | None = None, pads: Array | None = None
 ) -> Outcome:
     n = len(arrivals)
-    normals = np.random.default_rng(0).standard_normal((n, 2))
-    return simulate(arrivals, np.ones(n) if sizes is None else sizes, normals, settings_, service_, pads)
+    noise = np.random.default_rng(0).standard_normal((n, 3))
+    return simulate(arrivals, np.ones(n) if sizes is None else sizes, noise, settings_, service_, pads)
 
 
 def poisson(rate: float, count: int, seed: int = 0) -> Array:
@@ -262,10 +262,10 @@ def test_many_configurations_at_once_are_summed_up_as_each_alone() -> None:
     arrivals, count = poisson(3.0, 500), 500
     rows = [setting(max_batch=4, slots=2), setting(max_batch=2, timeout=0.5), setting(max_batch=1, max_enqueued=2)]
     services = [service(cpus=2.0, jitter=0.3), service(cpus=1.0, floor=0.1), service(base=2.0)]
-    normals = np.random.default_rng(0).standard_normal((count, 2))
+    noise = np.random.default_rng(0).standard_normal((count, 3))
     levels = np.array([0.5, 0.99])
     many = simulate_many(
-        arrivals, np.ones(count), normals, np.array(rows), np.zeros((3, 1)), np.array(services), levels
+        arrivals, np.ones(count), noise, np.array(rows), np.zeros((3, 1)), np.array(services), levels
     )
     for row, settings_, service_ in zip(many, rows, services, strict=True):
         one = run(arrivals, settings_, service_)

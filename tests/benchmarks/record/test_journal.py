@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.landscape import Landscape
 from benchmarks.record.journal import Journal
 from benchmarks.record.plan import Visit
 from service.domain.errors import InvalidValueError
@@ -21,6 +22,17 @@ def test_what_was_written_is_read_back_equal(tmp_path: Path) -> None:
     again = Journal(path)
     assert again.header == {"model": "m"}
     assert again.measurements == [ROW]
+    again.close()
+
+
+def test_a_landscape_that_is_there_already_is_what_further_measurements_are_added_to(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "one.jsonl")
+    journal.go_on_from(Landscape("one", {"model": "m"}, (ROW,)))
+    journal.add(ROW)
+    journal.close()
+    again = Journal(tmp_path / "one.jsonl")
+    assert again.header == {"model": "m"}
+    assert again.measurements == [ROW, ROW]
     again.close()
 
 
