@@ -98,11 +98,15 @@ class Loop(RuleBasedStateMachine):
     def a_person_sets_the_mode(self, mode: Mode) -> None:
         self.do(self.world.supervisor.set_mode("m", mode))
         self.mode = mode
+        self.nothing_is_written_where_it_is_not_allowed()
+        self.do(self.world.run_for(25))
 
     @rule(on=st.booleans())
     def a_person_turns_the_kill_switch(self, on: bool) -> None:
         self.do(self.world.supervisor.turn_kill_switch(on=on))
         self.killed = on
+        self.nothing_is_written_where_it_is_not_allowed()
+        self.do(self.world.run_for(25))
 
     @rule(config=st.none() | st.sampled_from(CONFIGS))
     def a_person_commands(self, config: ServingConfig | None) -> None:
@@ -124,16 +128,23 @@ class Loop(RuleBasedStateMachine):
         else:
             self.node.put_in_force(config)
 
-    @rule(door=st.sampled_from(["read", "order", "metrics"]), fault=st.sampled_from(["down", "garbage", "timeout"]))
-    def something_breaks(self, door: Door, fault: Fault) -> None:
+    @rule(
+        door=st.sampled_from(["read", "order", "metrics"]),
+        fault=st.sampled_from(["down", "garbage", "timeout"]),
+        lasting=st.booleans(),
+    )
+    def something_breaks(self, door: Door, fault: Fault, lasting: bool) -> None:
         self.node.faults[door] = fault
+        if not lasting:
+            self.do(self.world.run_for(8))
+            self.node.faults.clear()
 
     @precondition(lambda self: self.node.faults)
     @rule()
     def all_is_mended(self) -> None:
         self.node.faults.clear()
 
-    @rule(rate=st.sampled_from([0.0, 150.0, 400.0]))
+    @rule(rate=st.sampled_from([0.0, 150.0, 150.0, 400.0]))
     def the_load_changes(self, rate: float) -> None:
         self.node.rate = rate
 
@@ -225,7 +236,7 @@ def test_the_guardrails_hold_whatever_happens():
         Loop,
         settings=settings(
             max_examples=10,
-            stateful_step_count=12,
+            stateful_step_count=10,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),
