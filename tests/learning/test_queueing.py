@@ -264,9 +264,7 @@ def test_many_configurations_at_once_are_summed_up_as_each_alone() -> None:
     services = [service(cpus=2.0, jitter=0.3), service(cpus=1.0, floor=0.1), service(base=2.0)]
     noise = np.random.default_rng(0).standard_normal((count, 3))
     levels = np.array([0.5, 0.99])
-    many = simulate_many(
-        arrivals, np.ones(count), noise, np.array(rows), np.zeros((3, 1)), np.array(services), levels
-    )
+    many = simulate_many(arrivals, np.ones(count), noise, np.array(rows), np.zeros((3, 1)), np.array(services), levels)
     for row, settings_, service_ in zip(many, rows, services, strict=True):
         one = run(arrivals, settings_, service_)
         latency = np.nan_to_num(one.latency, nan=arrivals[-1])
