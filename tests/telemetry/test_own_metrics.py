@@ -122,7 +122,7 @@ def test_the_page_is_valid_and_keeps_the_conventions(metrics: ControlMetrics, re
         for sample in family.samples:
             assert set(sample.labels) <= {
                 "model", "action", "reason", "kind", "outcome", "knob", "quantile", "version", "le", "intent", "bound",
-                "mode",
+                "mode", "window",
             }  # fmt: skip
             assert not math.isnan(sample.value)
 
