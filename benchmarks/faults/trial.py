@@ -214,7 +214,7 @@ def losses(requests: Requests, trial: Trial) -> Losses:
     answered = np.where(np.isnan(requests.answered), np.inf, requests.answered)
     in_hand = (requests.sent <= trial.gone) & (answered > trial.injected)
     unserved = (requests.intended > trial.injected) & (requests.intended <= trial.recovered + RECONNECT_SECONDS)
-    codes = [requests.outcome[index] or "NO_ANSWER" for index in np.flatnonzero(bad)]
+    codes = [requests.outcome[int(index)] or "NO_ANSWER" for index in np.flatnonzero(bad)]
     return Losses(
         sent=len(requests.intended),
         lost=int(bad.sum()),
