@@ -1,4 +1,7 @@
-"""``python -m benchmarks.faults``: inject every fault into the real processes; ``… soak``: load and faults for long."""
+"""``python -m benchmarks.faults``: inject every fault into the real processes; ``… soak``: load and faults for long.
+
+``… report`` rebuilds the table of the faults from the results that are in ``--out``.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from benchmarks.progress import Progress
 from benchmarks.report import machine, machine_line, publish
 from service.cli.demo.processes import ChildFailedError
 
-SUITE, SOAK = "suite", "soak"
+SUITE, SOAK, REPORT = "suite", "soak", "report"
 DOCS = Path("docs/reliability.md")
 
 
@@ -32,7 +35,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exits with a message for a wrong one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
     add = parser.add_argument
-    add("what", nargs="?", choices=[SUITE, SOAK], default=SUITE)
+    add("what", nargs="?", choices=[SUITE, SOAK, REPORT], default=SUITE)
     add("--only", action="append", metavar="NAME", help="only faults whose name holds this; may be given several times")
     add("--list", action="store_true", help="list the faults and what must hold, and end")
     add("--quick", action="store_true", help="each fault once, and nothing written to the documentation")
@@ -50,8 +53,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     ]
     if not given.faults:
         parser.error(f"no fault's name holds {' or '.join(given.only)}; --list shows them")
-    if given.add and not (given.out / "faults.json").exists():
-        parser.error(f"--add: there are no results in {given.out} yet")
+    if (given.add or given.what == REPORT) and not (given.out / "faults.json").exists():
+        parser.error(f"there are no results in {given.out} yet")
     if given.quick:
         given.repeats = 1
     elif given.docs is None and not given.only and DOCS.exists():
@@ -79,6 +82,12 @@ async def inject_all(options: argparse.Namespace) -> bool:
 
     await run(options.faults, options.repeats, np.random.default_rng(options.seed), progress, keep)
     progress.close()
+    return tell(document, options)
+
+
+def tell(document: dict[str, Any], options: argparse.Namespace) -> bool:
+    """Put results where they were asked for; whether all held."""
+    results, described = document["results"], document["machine"]
     tables = [report.table(results, FAULTS), report.verdicts(results)]
     publish("faults", document, tables, out=options.out, markdown=False)
     wrong = report.failures(results)
@@ -121,6 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for fault in options.faults:
             print(f"{fault.name} [{fault.on}]\n    {fault.must_hold}")
         return 0
+    if options.what == REPORT:
+        return 0 if tell(json.loads((options.out / "faults.json").read_text(encoding="utf-8")), options) else 1
     try:
         held = run_interruptible(soak_long(options) if options.what == SOAK else inject_all(options))
     except ChildFailedError as error:

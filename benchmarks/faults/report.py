@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,9 @@ from benchmarks.faults.fault import Fault
 from benchmarks.tables import Table
 
 _WORDS = 4
+
+#: An action and its reason.
+_DOING = re.compile(r"[a-z]+: [a-z_]+\Z")
 
 #: What a healthy loop says all the time.
 _ROUTINE = frozenset({"window_not_ready", "incumbent_best", "dwell", "verify: verified", "mode_recommend"})
@@ -75,10 +79,15 @@ def seconds(values: Sequence[float | None]) -> str:
 
 
 def said(results: Sequence[Mapping[str, Any]]) -> str:
-    """What was said most, most often first; what is always said only where nothing else was."""
+    """Reasons first, then problems in words, then what was done; what is always said only where nothing else was."""
     counts = Counter(word for result in results for word in result["said"])
-    news = {word: count for word, count in counts.items() if word not in _ROUTINE} or counts
-    return "; ".join(sorted(news, key=lambda word: (-news[word], word))[:_WORDS])
+    news = [word for word in counts if word not in _ROUTINE] or list(counts)
+
+    def rank(word: str) -> tuple[int, int, str]:
+        kind = 0 if word.isidentifier() else 2 if _DOING.match(word) else 1
+        return kind, -counts[word], word
+
+    return "; ".join(sorted(news, key=rank)[:_WORDS])
 
 
 def failures(results: Sequence[Mapping[str, Any]]) -> list[str]:

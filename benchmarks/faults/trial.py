@@ -28,6 +28,7 @@ AFTER_SECONDS = 1.0
 RECONNECT_SECONDS = 1.3
 
 _NUMBERS = re.compile(r"\d[\d.,]*")
+_URLS = re.compile(r"\bat https?://\S+|https?://\S+")
 _PROBLEM_WORDS = 7
 
 
@@ -226,5 +227,5 @@ def losses(requests: Requests, trial: Trial) -> Losses:
 
 def in_brief(problem: str) -> str:
     """A problem without its numbers and details."""
-    words = _NUMBERS.sub("…", problem.split(": ")[0]).split()
+    words = _NUMBERS.sub("…", _URLS.sub("", problem).split(": ")[0]).split()
     return " ".join(words[:_PROBLEM_WORDS])

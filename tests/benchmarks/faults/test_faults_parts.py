@@ -180,7 +180,17 @@ def test_a_loop_that_had_nothing_to_say_is_told_as_such() -> None:
     assert row[7] == "window_not_ready"
 
 
+def test_reasons_come_first_then_problems_then_what_was_done() -> None:
+    words = ("apply: exploration", "no metrics for … s", "metrics_missing", "dwell")
+    (row,) = report.table([a_result(held=True, said=words).to_dict()], FAULTS).rows
+    assert row[7] == "metrics_missing; no metrics for … s; apply: exploration"
+
+
 def test_a_problem_is_told_in_brief() -> None:
+    assert (
+        in_brief("agent at http://127.0.0.1:1/agent/v1/config: no answer to GET within 2 s")
+        == "agent no answer to GET within …"
+    )
     text = "no metrics for 12 s: http://127.0.0.1:1/metrics could not be fetched"
     assert in_brief(text) == "no metrics for … s"
 
