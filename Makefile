@@ -50,7 +50,7 @@ bench-quick: $(STAMP) ## The same with few policies and seeds, into out/bench (a
 	@$(BIN)/regulus bench run --quick
 	@$(BIN)/regulus bench report --results out/bench/quick.parquet --markdown out/bench/benchmarks.md
 
-faults: $(STAMP) ## Inject every fault into the real processes and rebuild its table in docs/reliability.md (half an hour)
+faults: $(STAMP) ## Inject every fault into the real processes and rebuild its table in docs/reliability.md (a quarter of an hour)
 	@$(BIN)/python -m benchmarks.faults
 
 soak: $(STAMP) ## Load and faults at random for MINUTES (30), also into docs/reliability.md
