@@ -53,7 +53,7 @@ class FieldError(BaseModel):
     """One value that was refused."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"field": "slo.bound_seconds", "message": "must lie in (0, 3600], not -1"}]}
+        json_schema_extra={"examples": [{"field": "slo.bound_seconds", "message": "must lie in [1e-06, 3600], not -1"}]}
     )
 
     field: str = Field(description="Dotted path of the value in the body, the query or the path.")
@@ -217,7 +217,7 @@ def _example(kind: Kind) -> dict[str, Any]:
         detail=f"{kind.title}: what exactly, and what to do.",
         instance="/v1/models/mobilenet_v2",
         request_id="3f1c0a52a9c44f8f8f0d5f0a4f3f1a77",
-        errors=[FieldError(field="bound_seconds", message="must lie in (0, 3600], not -1")]
+        errors=[FieldError(field="bound_seconds", message="must lie in [1e-06, 3600], not -1")]
         if kind is INVALID
         else None,
         models=["mobilenet_v2"] if kind is UNKNOWN_MODEL else None,

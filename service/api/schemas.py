@@ -13,6 +13,7 @@ from service.api import examples
 from service.backends.protocol import BackendPhase
 from service.control.error_budget import Burn
 from service.domain.decision import Action, Intent, Mode, Reason
+from service.domain.slo import MIN_BOUND_SECONDS
 from service.domain.window import SloVerdict, WindowQuality
 
 
@@ -25,7 +26,9 @@ class SloBody(BaseModel):
 
     model_config = _shown(examples.SLO, forbid_unknown=True)
 
-    bound_seconds: float = Field(gt=0, le=3600, description="Latency that must not be exceeded, seconds.")
+    bound_seconds: float = Field(
+        ge=MIN_BOUND_SECONDS, le=3600, description="Latency that must not be exceeded, seconds."
+    )
     percentile: float = Field(
         default=0.99, ge=0.5, lt=1, description="Which percentile is held against the bound; a fraction, 0.99 is p99."
     )

@@ -9,6 +9,9 @@ from typing import Any
 
 from service.domain.errors import InvalidValueError
 
+#: Shortest bound, seconds.
+MIN_BOUND_SECONDS = 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class Slo:
@@ -32,8 +35,9 @@ class Slo:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise InvalidValueError(name, f"must be a finite number, not {value!r}")
-        if not 0 < self.bound_seconds <= 3600:
-            raise InvalidValueError("bound_seconds", f"must lie in (0, 3600], not {self.bound_seconds}")
+        # Shorter than any request: a bound that is nearly zero would only overflow what is divided by it.
+        if not MIN_BOUND_SECONDS <= self.bound_seconds <= 3600:
+            raise InvalidValueError("bound_seconds", f"must lie in [1e-06, 3600], not {self.bound_seconds}")
         if not 0.5 <= self.percentile < 1:
             raise InvalidValueError("percentile", f"is a fraction in [0.5, 1) such as 0.99, not {self.percentile}")
         if not 0 < self.target_ratio < 1:
