@@ -235,7 +235,7 @@ def test_the_guardrails_hold_whatever_happens():
     run_state_machine_as_test(
         Loop,
         settings=settings(
-            max_examples=10,
+            max_examples=8,
             stateful_step_count=10,
             deadline=None,
             derandomize=True,
