@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from benchmarks.faults import proxy
 from benchmarks.faults.fault import fault
+from benchmarks.faults.programs import until
 from benchmarks.faults.stand import EMBEDDED
 from benchmarks.faults.trial import Trial
 
@@ -58,13 +60,20 @@ async def counters_reset(trial: Trial) -> None:
     """What was measured before is thrown away rather than compared; nothing is judged across the reset."""
     stand = trial.stand
     trial.inject()
-    before = stand.proxy.seen
+    at, before = time.time(), stand.proxy.seen
     stand.proxy.reset()
-    await trial.says("window_not_ready")
+
+    async def anew() -> bool:
+        status = await stand.control.status()
+        if status is None or stand.proxy.seen <= before:
+            return False
+        return status["window"] is None or status["window"]["started_at"] >= at
+
+    trial.expect("the window begins anew", await until(anew, 10.0))
 
     async def sees() -> bool:
         status = await stand.control.status()
-        if status is None or status["problem"] is not None or stand.proxy.seen <= before:
+        if status is None or status["problem"] is not None:
             return False
         return status["window"] is not None and status["window"]["duration_seconds"] > 1.0
 
