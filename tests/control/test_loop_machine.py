@@ -85,8 +85,11 @@ class Loop(RuleBasedStateMachine):
         )
 
     def _restless(self, workload: Any, incumbent: ServingConfig, explore: bool) -> ServingConfig:
-        """Names the neighbour of whatever is in force."""
-        return ALLOWED[ALLOWED.index(incumbent) ^ 1] if incumbent in ALLOWED else ALLOWED[0]
+        """Names the neighbour of whatever is in force, to and fro or, with few switches, round and round."""
+        if incumbent not in ALLOWED:
+            return ALLOWED[0]
+        at = ALLOWED.index(incumbent)
+        return ALLOWED[at ^ 1 if self.switches > len(ALLOWED) else (at + 1) % len(ALLOWED)]
 
     # What happens
 
