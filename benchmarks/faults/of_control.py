@@ -13,7 +13,8 @@ from benchmarks.faults.trial import Trial
 _HOUR = 3600.0
 
 #: One of these is in the words of a service that is not alone.
-_NOT_ALONE = ("lease", "another control", "somebody else", "writes to this node")
+_NOT_ALONE = ("lease", "another control", "somebody else", "writes to this node", "config_changed_outside")
+_TOLD_AS = ("lease_held", "config_changed_outside", "reconciled")
 
 
 @fault("control service killed (−9)", EMBEDDED)
@@ -96,6 +97,7 @@ async def two_services(trial: Trial) -> None:
     stand = trial.stand
     other = stand.second_control()
     await stand.free_lease()
+    before = await stand.control.decisions()
     trial.inject()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(other.program.stop)
@@ -118,10 +120,10 @@ async def two_services(trial: Trial) -> None:
         numbers = [one["generation"] for one in granted if one["action"] != "hold"]
         trial.expect("no two orders had the same number", len(numbers) == len(set(numbers)), numbers)
         # Whoever has the lease has nothing to say of it; the other one has.
-        for one in (stand.control, other):
-            status = await one.status() or {}
-            refused += [str(status.get("hold_explanation")), str(status.get("problem"))]
-            trial.said.append(str(status.get("hold_reason")))
+        told = [await other.decisions(), await stand.control.decisions()]
+        new = [one for decisions in told for key, one in decisions.items() if before.get(key) != one]
+        refused += [f"{one['reason']}: {one['explanation']}" for one in new]
+        trial.said += sorted({one["reason"] for one in new if one["reason"] in _TOLD_AS})
         known = any(word in text for text in (*refused, *trial.heard) for word in _NOT_ALONE)
         trial.expect("the reason is visible", known, refused)
     trial.lift()

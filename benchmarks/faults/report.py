@@ -58,9 +58,9 @@ def table(results: Sequence[Mapping[str, Any]], faults: Mapping[str, Fault]) -> 
         "all held",
     ]
     note = (
-        "Bearable: in hand of a process that was killed with −9, or come while Envoy was dead or gRPC's clients had not "
-        "yet connected again (they wait a second before they try). Recovery counts from the end of the cause, for a kill from the kill (of agent and control service: from their restart by the "
-        "suite, as by a service manager)."
+        "Bearable: in hand of a process that was killed with −9, or come while Envoy was dead or gRPC's clients had "
+        "not yet connected again (they wait a second before they try). Recovery counts from the end of the cause, for "
+        "a kill from the kill (of agent and control service: from their restart by the suite, as by a service manager)."
     )
     return Table("Faults", header, rows, note)
 
