@@ -86,11 +86,13 @@ class Actuator:
         self._clock = clock
         self._metrics = metrics
         self._remembered: StoredState | None = None
+        self._intent: Decision | None = None
         self._lost_before: ServingConfig | None = None
 
     def resume(self, remembered: StoredState | None) -> None:
         """Take over what an earlier run believed to be in force; the first look compares."""
         self._remembered = remembered
+        self._intent = remembered.intent if remembered else None
 
     async def note(self, action: Action, reason: Reason, explanation: str, **more: Any) -> Decision:
         """Write down a decision about the configuration in force.
@@ -154,7 +156,8 @@ class Actuator:
             return False
         await self._reconcile(state)
         if state.phase is BackendPhase.SWITCHING:
-            await self.hold(Reason.APPLY_FAILED, "the node is in the middle of a switch that somebody else ordered")
+            whose = "this service ordered before it ended" if self._intent else "somebody else ordered"
+            await self.hold(Reason.APPLY_FAILED, f"the node is in the middle of a switch that {whose}")
             return False
         return True
 
@@ -173,6 +176,9 @@ class Actuator:
         self._node.accept(state)
         if known is None:
             await self._reconcile_with_history(state)
+        elif known.config != state.config and await self._complete(state):
+            self._windows.restart("switch")
+            await self.remember()
         elif known.config != state.config:
             # A generation that grew was written by somebody; one that did not is a server that started afresh.
             somebody = state.generation > known.generation
@@ -190,10 +196,9 @@ class Actuator:
 
     async def _reconcile_with_history(self, state: BackendState) -> None:
         before = self._remembered.incumbent if self._remembered else None
-        intent = self._remembered.intent if self._remembered else None
         if self._track.probation is not None and self._track.probation.config != state.config:
             self._track.probation = None
-        await self._complete(intent, state)
+        await self._complete(state)
         await self.remember()
         if before is None:
             why = "first look at this node"
@@ -203,12 +208,14 @@ class Actuator:
             why = f"the history has {before.describe()}; it was changed while nobody looked on"
         await self.hold(Reason.RECONCILED, f"found {state.config.describe()} in force: {why}", config_before=before)
 
-    async def _complete(self, intent: Decision | None, state: BackendState) -> None:
+    async def _complete(self, state: BackendState) -> bool:
         """Write down a change that came into force when nobody lived to do so; it is on probation from now."""
+        intent = self._intent
         if intent is None or intent.config_before is None or intent.config_after != state.config:
-            return
+            return False
         if intent.generation != state.generation:
-            return
+            return False
+        self._intent = None
         now = self._clock.monotonic()
         before = self._track.measured.get(intent.config_before)
         by_hand = intent.action is Action.MANUAL or intent.reason is Reason.USER
@@ -225,6 +232,7 @@ class Actuator:
         self._track.spend_switches([now], now)
         why = f"{intent.explanation}; found done: the service ended before it could say so"
         await self._journal.record(replace(intent, explanation=why))
+        return True
 
     async def carry_out(self, order: Order) -> Decision:
         """Put an order in force and write it down.
@@ -243,6 +251,7 @@ class Actuator:
         if not order.by_hand and (block := hands_off(self._permission())) is not None:
             raise _HandsOffError(block)
         self._spikes.begin(self._clock.monotonic())
+        self._intent = None
         state = await self._node.send(order, generation)
         return await self._in_force(order, state)
 

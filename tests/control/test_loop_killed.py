@@ -59,6 +59,21 @@ async def test_killed_at_any_write_the_history_knows_what_is_in_force_and_why() 
     assert writes > 5
 
 
+async def test_started_anew_while_the_node_still_switches_the_switch_is_known_for_its_own(world: World) -> None:
+    node = world.add(SimulatedNode(world.clock, only_good))
+    node.switch_seconds = 1000.0
+    await world.start(policy=ScriptedPolicy(always(GOOD)))
+    await world.until(lambda: node.state == "switching")
+    await world.stop()
+    await world.start(policy=ScriptedPolicy(always(GOOD)))
+    await world.run_for(10)
+    node.put_in_force(GOOD, 1)
+    node.state, node.switch_seconds = "serving", 0.0
+    await world.until(lambda: world.status().last_known_good == GOOD)
+    assert [d.config_after for d in world.decisions(Action.APPLY)] == [GOOD]
+    assert len(node.orders) == 1
+
+
 def only_good(config: ServingConfig, rate: float) -> float:
     return 0.008 if config == GOOD else 0.1
 
