@@ -77,6 +77,7 @@ class MetricsPage:
         self._turn = asyncio.Lock()
         self._last: Fetched | TelemetryError | None = None
         self._good_until = -float("inf")
+        self._fetches = 0
 
     @property
     def url(self) -> str:
@@ -90,10 +91,12 @@ class MetricsPage:
             TelemetryError: No answer in time, not a metrics page, or one that is cut, too large or contradictory;
                 says what and where.
         """
-        # Whoever comes while another fetches waits for that; the fetch itself is what has the time limit.
+        # Whoever comes while another fetches waits for that, and takes what it brought, however long it took: a server
+        # that hangs is waited for once and not once a model.
+        fetches = self._fetches
         async with self._turn:
             asked = self._clock.monotonic()
-            if self._last is None or asked >= self._good_until:
+            if self._last is None or (asked >= self._good_until and self._fetches == fetches):
                 # Should this reader be cancelled meanwhile, the next one fetches.
                 self._last = None
                 try:
@@ -101,6 +104,7 @@ class MetricsPage:
                 except TelemetryError as error:
                     self._last = error
                 self._good_until = max(self._good_until, asked + self._share_seconds)
+                self._fetches += 1
             last = self._last
         if isinstance(last, TelemetryError):
             raise TelemetryError(str(last)) from last

@@ -53,6 +53,19 @@ async def test_readers_who_come_together_share_one_fetch(clock):
     assert [(one.requests, one.foreign_requests) for one in readings] == [({"OK": 1}, 2), ({"OK": 2}, 1)]
 
 
+async def test_a_server_that_hangs_is_waited_for_once_and_not_once_a_reader(clock):
+    server = Server("]]\n")
+
+    async def slow(request: httpx.Request) -> httpx.Response:
+        clock.advance(2.0)
+        return await server(request)
+
+    page = MetricsPage(URL, httpx.AsyncClient(transport=httpx.MockTransport(slow)), clock, share_seconds=0.4)
+    found = await asyncio.gather(*(page.read() for _ in range(20)), return_exceptions=True)
+    assert [type(one) for one in found] == [TelemetryError] * 20
+    assert server.asked == 1
+
+
 async def test_an_older_page_is_fetched_anew(clock):
     server = Server()
     page = page_of(server, clock)
