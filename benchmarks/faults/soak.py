@@ -26,8 +26,9 @@ _LOADS = (0.3, 3.0)
 #: What belongs to the embedded server alone makes no sense on a node.
 _HUNG_EMBEDDED = "embedded server hung (SIGSTOP)"
 
-#: Growth an hour up to which something is flat: within it the interval must lie, or at least reach below it.
-FLAT = {"memory MB": 24.0, "open files": 4.0, "threads": 4.0, "database MB": 24.0}
+#: Growth an hour up to which something counts as flat: the interval must reach below it. The history is told and not
+#: judged: it grows until there is more than is to be kept, which is looked at once an hour.
+FLAT = {"memory MB": 24.0, "open files": 4.0, "threads": 4.0, "database MB": float("inf")}
 
 
 class Sampler:
