@@ -55,7 +55,8 @@ def _write_prometheus(folder: Path, control: int, agent: int, alertmanager: int)
     config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] in targets]
     for job in config["scrape_configs"]:
         job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]
-    config["scrape_configs"][0]["authorization"]["credentials_file"] = str(folder / "token")
+        # The same for both: the agent here asks nobody who they are, and so does not mind.
+        job["authorization"]["credentials_file"] = str(folder / "token")
     config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{alertmanager}"]}]
     (folder / "rules").mkdir()
     for path in (PROMETHEUS / "rules").glob("*.yml"):

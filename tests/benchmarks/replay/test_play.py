@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.replay.ablations import ABLATIONS
 from benchmarks.replay.play import play
 from benchmarks.replay.policies import ORACLE, OURS, factory_of, names
 from benchmarks.replay.scenarios import Scenario
@@ -75,7 +76,7 @@ def test_the_noise_depends_on_the_seed_alone(known: dict[str, Terrain]) -> None:
     assert arrivals[0] == arrivals[1] != arrivals[2]
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [name for name in names() if name not in ABLATIONS])
 def test_what_would_be_chosen_without_exploring_can_be_asked_at_any_time(known: dict[str, Terrain], name: str) -> None:
     """The benchmark asks it after each window; that must not change what the policy does."""
     factory = factory_of(name, known)

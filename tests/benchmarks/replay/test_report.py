@@ -148,24 +148,33 @@ def test_ablations_are_compared_with_the_whole(known: dict[str, Terrain], monkey
     assert tables.ablation(studied(known, {OURS: 3})) is None
 
 
-def test_the_report_is_the_same_every_time(study: Study, tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        document = report.build(study, tmp_path / folder / "benchmarks", "benchmarks")
-        document.write_markdown(tmp_path / folder / "benchmarks.md")
-        document.write_html(tmp_path / folder / "benchmarks.html", tmp_path / folder)
+@pytest.fixture(scope="module")
+def written(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the whole report; drawing takes seconds."""
+    return _write(study, tmp_path_factory.mktemp("report"))
+
+
+def _write(study: Study, folder: Path) -> Path:
+    document = report.build(study, folder / "benchmarks", "benchmarks")
+    document.write_markdown(folder / "benchmarks.md")
+    document.write_html(folder / "benchmarks.html", folder)
+    return folder
+
+
+def test_the_report_is_the_same_every_time(study: Study, written: Path, tmp_path: Path) -> None:
     first, second = (
-        {path.relative_to(tmp_path / folder): path.read_bytes() for path in (tmp_path / folder).rglob("*.*")}
-        for folder in ("a", "b")
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in (written, _write(study, tmp_path))
     )
     assert first == second
     assert len(first) > 10
 
 
-def test_the_report_names_every_plot_it_wrote_and_no_other(study: Study, tmp_path: Path) -> None:
-    document = report.build(study, tmp_path / "benchmarks", "benchmarks")
-    named = set(re.findall(r"\]\(benchmarks/([^)]+\.svg)\)", document.body))
-    assert named == {path.name for path in (tmp_path / "benchmarks").iterdir()}
-    for path in (tmp_path / "benchmarks").iterdir():
+def test_the_report_names_every_plot_it_wrote_and_no_other(written: Path) -> None:
+    body = (written / "benchmarks.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\]\(benchmarks/([^)]+\.svg)\)", body))
+    assert named == {path.name for path in (written / "benchmarks").iterdir()}
+    for path in (written / "benchmarks").iterdir():
         drawn = path.read_text(encoding="utf-8")
         assert "<text" in drawn, path.name  # Letters, not outlines.
         assert "<dc:date>" not in drawn, path.name
@@ -182,9 +191,8 @@ def test_plots_of_an_earlier_report_go(study: Study, tmp_path: Path) -> None:
     assert not (tmp_path / "benchmarks" / "regret-gone.svg").exists()
 
 
-def test_one_page_needs_nothing_else(study: Study, tmp_path: Path) -> None:
-    report.build(study, tmp_path / "benchmarks", "benchmarks").write_html(tmp_path / "page.html", tmp_path)
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+def test_one_page_needs_nothing_else(written: Path) -> None:
+    page = (written / "benchmarks.html").read_text(encoding="utf-8")
     assert page.count('<img src="data:image/svg+xml;base64,') > 8
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "<table>" in page
