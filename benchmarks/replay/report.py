@@ -170,8 +170,9 @@ def _ablation(study: Study) -> list[str]:
         return []
     how = (
         f"{OURS} with one part taken out. Regret and windows in violation are those of the variant over those of the "
-        "whole, as the geometric mean over the scenarios with one load and those with a load that returns: more than 1 "
-        "means that the part helps; where the interval holds 1, no difference was seen."
+        "whole, over the scenarios with one load and those with a load that returns: the geometric mean of the ratios "
+        "of regret, the ratio of all windows in violation. More than 1 means that the part helps; where the interval "
+        "of the regret holds 1, no difference was seen."
     )
     return ["## What each part brings", how, table.markdown()]
 
