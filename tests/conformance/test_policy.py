@@ -309,8 +309,8 @@ def test_it_meets_an_objective_that_the_default_misses(make_swift: PolicyFactory
 def test_memory_does_not_grow_with_every_window(make: PolicyFactory) -> None:
     space = default_space(2, bounds={"max_batch_size": (0, 8), "batch_timeout_micros": (0, 0)}, pinned={"instances": 1})
     policy = make(space, 0)
-    configs, loads = list(space)[:16], [Workload(100.0 * 2**i) for i in range(3)]
-    rounds = 8
+    configs, loads = list(space)[:40], [Workload(100.0 * 2**i) for i in range(3)]
+    rounds = 12
 
     def feed() -> int:
         for number, load, config in itertools.product(range(rounds), loads, configs):

@@ -158,7 +158,7 @@ class Story:
         self.world.store.close()
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(histories)
 def test_after_any_history_what_is_in_force_is_known_and_no_mode_was_overstepped(history):
     async def tell() -> None:
