@@ -78,8 +78,10 @@ async def one(models: int, nodes: int, bad: Sequence[str], warm_up: float, secon
             steered = [sys.executable, "-m", "benchmarks.scale.steered"]
             log = folder / "steered.log"
             async with running("control service", steered, log, talk=True) as service:
-                service.process.stdin.write(json.dumps(asdict(task)).encode())  # type: ignore[union-attr] # a pipe
-                service.process.stdin.close()  # type: ignore[union-attr] # likewise
+                pipe = service.process.stdin
+                assert pipe is not None  # talk=True
+                pipe.write(json.dumps(asdict(task)).encode())
+                pipe.close()
                 answer = await asyncio.wait_for(service.stdout.read(), warm_up + seconds + _WAIT_SECONDS)
                 if not answer:
                     raise ChildFailedError(f"the control service ended:\n{service.log_tail()}")

@@ -30,6 +30,8 @@ SLOW, FAST = 0.02, 0.008
 
 _BOUNDS = exponential_bounds(1e-3, 1.15, 60)
 _SIGMA = 0.3
+#: Of a log-normal latency.
+MEAN_OVER_MEDIAN = math.exp(_SIGMA**2 / 2)
 _FLOOD_BYTES = 1 << 30
 _CHUNK = b"# a line that says nothing\n" * 4096
 _KNOBS = {
@@ -79,7 +81,7 @@ class _Model:
         now = time.monotonic()
         more, self.seen = (now - self.seen) * RATE, now
         self.requests += more
-        self.seconds += more * self._median * math.exp(_SIGMA**2 / 2)
+        self.seconds += more * self._median * MEAN_OVER_MEDIAN
         for index, share in enumerate(self._shares):
             self.counts[index] += more * share
 

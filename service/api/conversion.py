@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from service.api.ledger_schemas import LedgerEntryOut, LedgerOut
 from service.api.schemas import (
     ChangeOut,
     ConfigBody,
@@ -13,8 +14,6 @@ from service.api.schemas import (
     DecisionOut,
     ErrorBudgetOut,
     IntervalOut,
-    LedgerEntryOut,
-    LedgerOut,
     ModelOut,
     ObservationOut,
     QuarantineOut,

@@ -17,14 +17,15 @@ from service.domain.slo import MIN_BOUND_SECONDS
 from service.domain.window import SloVerdict, WindowQuality
 
 
-def _shown(example: dict[str, Any], *, forbid_unknown: bool = False) -> ConfigDict:
+def shown(example: dict[str, Any], *, forbid_unknown: bool = False) -> ConfigDict:
+    """A schema's configuration: its example, and whether names it does not know are refused or left out."""
     return ConfigDict(extra="forbid" if forbid_unknown else "ignore", json_schema_extra={"examples": [example]})
 
 
 class SloBody(BaseModel):
     """A latency objective."""
 
-    model_config = _shown(examples.SLO, forbid_unknown=True)
+    model_config = shown(examples.SLO, forbid_unknown=True)
 
     bound_seconds: float = Field(
         ge=MIN_BOUND_SECONDS, le=3600, description="Latency that must not be exceeded, seconds."
@@ -40,7 +41,7 @@ class SloBody(BaseModel):
 class ModeBody(BaseModel):
     """How much Regulus may do for a model."""
 
-    model_config = _shown(examples.MODE, forbid_unknown=True)
+    model_config = shown(examples.MODE, forbid_unknown=True)
 
     mode: Mode = Field(description="off observes; recommend says what it would do; auto reconfigures the server.")
 
@@ -48,7 +49,7 @@ class ModeBody(BaseModel):
 class KillSwitchBody(BaseModel):
     """One switch for all models."""
 
-    model_config = _shown(examples.KILL_SWITCH, forbid_unknown=True)
+    model_config = shown(examples.KILL_SWITCH, forbid_unknown=True)
 
     on: bool = Field(strict=True, description="Whether nothing may be done automatically, for any model.")
 
@@ -56,7 +57,7 @@ class KillSwitchBody(BaseModel):
 class WorkloadBody(BaseModel):
     """How requests arrive."""
 
-    model_config = _shown(examples.WORKLOAD, forbid_unknown=True)
+    model_config = shown(examples.WORKLOAD, forbid_unknown=True)
 
     rate_per_second: float = Field(ge=0, le=1e7, allow_inf_nan=False, description="Mean arrival rate, requests/second.")
     cv: float = Field(
@@ -74,7 +75,7 @@ class WorkloadBody(BaseModel):
 class WhatIf(BaseModel):
     """A load, and perhaps an objective, to suppose."""
 
-    model_config = _shown(examples.WHAT_IF, forbid_unknown=True)
+    model_config = shown(examples.WHAT_IF, forbid_unknown=True)
 
     workload: WorkloadBody = Field(description="The load to suppose.")
     slo: SloBody | None = Field(default=None, description="The objective to suppose; the model's own when left out.")
@@ -87,7 +88,7 @@ class ConfigBody(BaseModel):
     ``enable_batching`` is false the batching knobs have no effect and are answered with their defaults.
     """
 
-    model_config = _shown(examples.CONFIG, forbid_unknown=True)
+    model_config = shown(examples.CONFIG, forbid_unknown=True)
 
     enable_batching: bool = Field(strict=True, description="Whether requests are gathered into batches.")
     max_batch_size: int = Field(strict=True, ge=1, le=1 << 20, description="Largest batch, examples.")
@@ -115,7 +116,7 @@ class ConfigBody(BaseModel):
 class IntervalOut(BaseModel):
     """An estimate and the interval it lies in; null where unbounded. The unit is the field's."""
 
-    model_config = _shown(examples.INTERVAL)
+    model_config = shown(examples.INTERVAL)
 
     low: float | None = Field(description="Lower end.")
     value: float | None = Field(description="Best estimate.")
@@ -125,7 +126,7 @@ class IntervalOut(BaseModel):
 class ChangeOut(BaseModel):
     """A knob that differs between two configurations."""
 
-    model_config = _shown({"before": 1000, "after": 16})
+    model_config = shown({"before": 1000, "after": 16})
 
     before: Any = Field(description="Value in the first.")
     after: Any = Field(description="Value in the second.")
@@ -134,7 +135,7 @@ class ChangeOut(BaseModel):
 class RangeOut(BaseModel):
     """Values of a knob, in its own unit, that are about as good; both ends belong to it."""
 
-    model_config = _shown(examples.RANGE)
+    model_config = shown(examples.RANGE)
 
     low: int = Field(description="Lowest value; for max_batch_size 0 means batching off.")
     high: int = Field(description="Highest value.")
@@ -143,7 +144,7 @@ class RangeOut(BaseModel):
 class RecommendationOut(BaseModel):
     """What the policy would choose, and why."""
 
-    model_config = _shown(
+    model_config = shown(
         {name: value for name, value in examples.RECOMMENDATION.items() if name not in ("in_force", "changes")}
     )
 
@@ -165,7 +166,7 @@ class RecommendationOut(BaseModel):
 class RecommendationAnswer(RecommendationOut):
     """A recommendation beside what is in force."""
 
-    model_config = _shown(examples.RECOMMENDATION)
+    model_config = shown(examples.RECOMMENDATION)
 
     in_force: ConfigBody | None = Field(description="The configuration in force; null while unknown.")
     changes: dict[str, ChangeOut] = Field(description="Knobs that following it would change; empty while unknown.")
@@ -174,7 +175,7 @@ class RecommendationAnswer(RecommendationOut):
 class DecisionOut(BaseModel):
     """What the loop did at one moment, or why it did nothing."""
 
-    model_config = _shown(examples.DECISION)
+    model_config = shown(examples.DECISION)
 
     id: int | None = Field(description="Number in the history; null for a repeated hold, which is not stored.")
     decided_at: float = Field(description="When, Unix seconds.")
@@ -194,7 +195,7 @@ class DecisionOut(BaseModel):
 class WindowOut(BaseModel):
     """What one stretch of time showed."""
 
-    model_config = _shown(examples.WINDOW)
+    model_config = shown(examples.WINDOW)
 
     started_at: float = Field(description="When it began, Unix seconds.")
     duration_seconds: float = Field(description="How long it lasted, seconds.")
@@ -220,7 +221,7 @@ class WindowOut(BaseModel):
 class ObservationOut(BaseModel):
     """A window and the configuration it was measured under."""
 
-    model_config = _shown(examples.OBSERVATION)
+    model_config = shown(examples.OBSERVATION)
 
     id: int = Field(description="Number in the history.")
     observed_at: float = Field(description="When the window ended, Unix seconds.")
@@ -232,7 +233,7 @@ class ObservationOut(BaseModel):
 class SupportOut(BaseModel):
     """What a node can do."""
 
-    model_config = _shown(examples.SUPPORT)
+    model_config = shown(examples.SUPPORT)
 
     bounds: dict[str, tuple[int, int]] = Field(
         description="Lowest and highest value of each knob that the node can change, in the knob's own unit."
@@ -244,7 +245,7 @@ class SupportOut(BaseModel):
 class ConfigState(BaseModel):
     """The configuration in force."""
 
-    model_config = _shown(examples.CONFIG_STATE)
+    model_config = shown(examples.CONFIG_STATE)
 
     config: ConfigBody = Field(description="In force when the agent was last asked.")
     generation: int = Field(description="Its number; grows with each change.")
@@ -256,7 +257,7 @@ class ConfigState(BaseModel):
 class ErrorBudgetOut(BaseModel):
     """How much of what may go wrong has gone wrong, and how fast it goes on."""
 
-    model_config = _shown(examples.ERROR_BUDGET)
+    model_config = shown(examples.ERROR_BUDGET)
 
     remaining_ratio: float | None = Field(
         description="Share of the period's budget that is left: 1 untouched, 0 spent, negative overspent; null before "
@@ -274,7 +275,7 @@ class ErrorBudgetOut(BaseModel):
 class QuarantineOut(BaseModel):
     """A configuration that is not tried for now."""
 
-    model_config = _shown(examples.QUARANTINE)
+    model_config = shown(examples.QUARANTINE)
 
     config: ConfigBody = Field(description="Which.")
     until: float | None = Field(description="Until when, Unix seconds; null while this service runs.")
@@ -285,7 +286,7 @@ class QuarantineOut(BaseModel):
 class ModelOut(BaseModel):
     """Everything there is to know of one model now."""
 
-    model_config = _shown(examples.STATUS)
+    model_config = shown(examples.STATUS)
 
     name: str = Field(description="Name of the model.")
     mode: Mode = Field(description="How much Regulus may do.")
@@ -330,7 +331,7 @@ class ModelOut(BaseModel):
 class ModelList(BaseModel):
     """All models that this service steers."""
 
-    model_config = _shown({"models": [examples.STATUS]})
+    model_config = shown({"models": [examples.STATUS]})
 
     models: list[ModelOut] = Field(description="In the order of the settings.")
 
@@ -338,50 +339,16 @@ class ModelList(BaseModel):
 class DecisionPage(BaseModel):
     """Some decisions, newest first."""
 
-    model_config = _shown({"items": [examples.DECISION], "next": 118})
+    model_config = shown({"items": [examples.DECISION], "next": 118})
 
     items: list[DecisionOut] = Field(description="Newest first.")
     next: int | None = Field(description="Ask again with before= this for older ones; null when there are none.")
 
 
-class LedgerEntryOut(BaseModel):
-    """A recommendation that was not followed, and what was measured meanwhile."""
-
-    model_config = _shown(examples.LEDGER_ENTRY)
-
-    decision_id: int | None = Field(description="Number of the decision that said it.")
-    decided_at: float = Field(description="When, Unix seconds.")
-    reason: Reason = Field(description="Why it was said, as a code.")
-    kept: ConfigBody | None = Field(description="What stayed in force; null where unknown.")
-    changes: dict[str, ChangeOut] = Field(description="Knobs that following it would have changed.")
-    predicted_tail: IntervalOut | None = Field(description="Tail predicted of it, seconds; never measured.")
-    windows: int = Field(description="Windows measured under what stayed, until the next decision.")
-    violated: int = Field(description="Those that broke the objective.")
-    measured_tail: float | None = Field(description="Median of their tails, seconds; null without windows.")
-    predicted_gain: float | None = Field(
-        description="Share of the measured tail that, by the prediction, would have been saved; negative: lost."
-    )
-
-
-class LedgerOut(BaseModel):
-    """What following the recommendations would have brought, by the policy's own predictions."""
-
-    model_config = _shown(examples.LEDGER)
-
-    slo: SloBody = Field(description="The objective by which it is told.")
-    windows: int = Field(description="Windows measured while recommendations stood.")
-    violated: int = Field(description="Those that broke the objective.")
-    avoidable: int = Field(
-        description="Those that broke it while the recommendation of the moment was predicted to meet it."
-    )
-    predicted_gain: float | None = Field(description="Median of the entries' predicted gains; null without any.")
-    entries: list[LedgerEntryOut] = Field(description="Newest first.")
-
-
 class ObservationPage(BaseModel):
     """Some observations, newest first."""
 
-    model_config = _shown({"items": [examples.OBSERVATION], "next": 502})
+    model_config = shown({"items": [examples.OBSERVATION], "next": 502})
 
     items: list[ObservationOut] = Field(description="Newest first.")
     next: int | None = Field(description="Ask again with before= this for older ones; null when there are none.")
@@ -390,7 +357,7 @@ class ObservationPage(BaseModel):
 class HealthOut(BaseModel):
     """The process answers."""
 
-    model_config = _shown({"status": "ok", "version": "0.1.0"})
+    model_config = shown({"status": "ok", "version": "0.1.0"})
 
     status: str = Field(description="Always ok.")
     version: str = Field(description="Version of Regulus.")
@@ -399,7 +366,7 @@ class HealthOut(BaseModel):
 class ReadyOut(BaseModel):
     """Whether the service can do its work."""
 
-    model_config = _shown({"ready": True, "models": {examples.MODEL: "ok"}})
+    model_config = shown({"ready": True, "models": {examples.MODEL: "ok"}})
 
     ready: bool = Field(description="Whether every loop has read its history and asked its agent.")
     models: dict[str, str] = Field(description="One line for each model: ok, or what is wrong.")

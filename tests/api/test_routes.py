@@ -11,28 +11,11 @@ from service.api import examples
 from service.api.app import create_app
 from service.domain.clock import SystemClock
 from tests.support.agents import Fault, SimulatedNode
-from tests.support.api_service import client_of, settings_for
+from tests.support.api_service import MODEL as M
+from tests.support.api_service import client_of, in_force, judged, settings_for
 from tests.support.eventually import eventually
 from tests.support.processes import free_port
 from tests.support.served_node import SLOW_SECONDS, Served, latency, served_node
-
-M = "/v1/models/mnist"
-
-
-async def _in_force(api: httpx.AsyncClient) -> dict[str, Any]:
-    async def look() -> dict[str, Any] | None:
-        answer = await api.get(f"{M}/config")
-        return dict(answer.json()) if answer.status_code == 200 else None
-
-    return await eventually(look, what="the agent was asked")
-
-
-async def _judged(api: httpx.AsyncClient) -> dict[str, Any]:
-    async def look() -> dict[str, Any] | None:
-        status = (await api.get(M)).json()
-        return dict(status) if status["judged"] else None
-
-    return await eventually(look, what="a window was judged")
 
 
 async def test_a_new_service_is_alive_and_becomes_ready(api: httpx.AsyncClient) -> None:
@@ -63,8 +46,8 @@ async def test_models_are_listed_with_their_state(api: httpx.AsyncClient) -> Non
     assert (model["name"], model["mode"], model["slo"]["bound_seconds"]) == ("mnist", "off", 0.05)
 
 
-async def test_the_state_shows_what_was_measured_and_judged(api: httpx.AsyncClient) -> None:
-    status = await _judged(api)
+async def test_the_state_shows_what_was_measured_andjudged(api: httpx.AsyncClient) -> None:
+    status = await judged(api)
 
     assert status["verdict"] == "violated"
     assert status["judged"]["p50_seconds"] == pytest.approx(SLOW_SECONDS, rel=0.2)
@@ -74,8 +57,13 @@ async def test_the_state_shows_what_was_measured_and_judged(api: httpx.AsyncClie
     assert status["agent_reachable"] is True
     assert status["server_kind"] == "simulated"
     assert status["hold_reason"] == "mode_off"
-    # About 2000; readings of a machine that is busy elsewhere come late.
-    assert 500 < status["workload"]["rate_per_second"] < 4000
+
+    async def rate_told() -> bool:
+        rate = (await api.get(M)).json()["workload"]["rate_per_second"]
+        return bool(rate == pytest.approx(2000, rel=0.3))
+
+    # Readings of a machine that is busy elsewhere come late, and a window shows it.
+    await eventually(rate_told, what="a window shows 2000 requests a second")
 
 
 async def test_an_unknown_model_is_refused_with_the_known_names(api: httpx.AsyncClient) -> None:
@@ -136,56 +124,8 @@ async def test_the_mode_can_be_read_and_put(api: httpx.AsyncClient) -> None:
     assert answer.json()["errors"][0]["field"] == "mode"
 
 
-async def test_the_kill_switch_can_be_read_and_put_and_is_seen_in_the_status(api: httpx.AsyncClient) -> None:
-    assert (await api.get("/v1/kill-switch")).json() == {"on": False}
-    assert (await api.put("/v1/kill-switch", json={"on": True})).json() == {"on": True}
-    assert (await api.get(M)).json()["kill_switch"] is True
-    assert (await api.put("/v1/kill-switch", json={"on": "yes"})).status_code == 422
-    assert (await api.put("/v1/kill-switch", json={"on": False})).json() == {"on": False}
-
-
-async def test_the_error_budget_is_in_the_status(api: httpx.AsyncClient) -> None:
-    budget = (await _judged(api)) and (await api.get(M)).json()["error_budget"]
-
-    assert budget["remaining_ratio"] < 1
-    assert budget["burn"] in ("healthy", "slow", "fast")
-    assert set(budget["rates"]) == {"5m", "1h", "30m", "6h"}
-
-
-async def test_the_learning_period_can_be_ended(api: httpx.AsyncClient) -> None:
-    await _in_force(api)
-    answer = await api.post(f"{M}/skip-learning")
-    assert answer.json()["reason"] == "user"
-    assert (await api.get(M)).json()["learning"] is None
-
-
-async def test_why_is_the_newest_decision_in_full(api: httpx.AsyncClient) -> None:
-    await _judged(api)
-
-    async def told() -> dict[str, Any] | None:
-        newest = (await api.get(f"{M}/why")).json()
-        return dict(newest) if "gates" in newest.get("inputs", {}) else None
-
-    newest = await eventually(told, what="a decision with all that went into it")
-    assert newest["inputs"]["gates"]["mode_allows_choosing"].startswith("the mode is off")
-
-
-async def test_the_ledger_tells_what_was_recommended_and_not_done(api: httpx.AsyncClient) -> None:
-    assert (await api.get(f"{M}/ledger")).json()["entries"] == []
-    await api.put(f"{M}/mode", json={"mode": "recommend"})
-
-    async def measured() -> dict[str, Any] | None:
-        book = (await api.get(f"{M}/ledger")).json()
-        return dict(book) if book["windows"] else None
-
-    book = await eventually(measured, what="a recommendation was held against a window")
-    assert book["entries"][0]["kept"] == examples.DEFAULT_CONFIG
-    assert book["entries"][0]["changes"]
-    assert book["violated"] >= book["avoidable"]
-
-
 async def test_what_is_in_force_is_told_with_its_generation(api: httpx.AsyncClient) -> None:
-    state = await _in_force(api)
+    state = await in_force(api)
 
     assert state["generation"] == 0
     assert state["config"] == examples.DEFAULT_CONFIG
@@ -196,7 +136,7 @@ async def test_what_is_in_force_is_told_with_its_generation(api: httpx.AsyncClie
 async def test_a_configuration_is_served_when_the_answer_to_its_put_comes(
     api: httpx.AsyncClient, served: Served
 ) -> None:
-    await _in_force(api)
+    await in_force(api)
 
     answer = await api.put(f"{M}/config", json=examples.CONFIG)
 
@@ -205,7 +145,7 @@ async def test_a_configuration_is_served_when_the_answer_to_its_put_comes(
     assert served.node.config.to_dict() == examples.CONFIG
     assert (decision["action"], decision["reason"]) == ("manual", "user")
     assert decision["changes"]["max_batch_size"] == {"before": 1000, "after": 16}
-    assert (await _in_force(api))["config"] == examples.CONFIG
+    assert (await in_force(api))["config"] == examples.CONFIG
     assert (await api.get(f"{M}/decisions/{decision['id']}")).json() == decision
 
 
@@ -223,7 +163,7 @@ async def test_a_configuration_is_served_when_the_answer_to_its_put_comes(
 async def test_an_infeasible_configuration_is_refused_by_knob_and_nothing_changes(
     api: httpx.AsyncClient, served: Served, change: dict[str, Any], field: str
 ) -> None:
-    await _in_force(api)
+    await in_force(api)
 
     answer = await api.put(f"{M}/config", json={**examples.CONFIG, **change})
 
@@ -253,7 +193,7 @@ async def test_a_configuration_with_a_knob_forgotten_is_refused(api: httpx.Async
 async def test_what_an_agent_refuses_with_is_told(
     api: httpx.AsyncClient, served: Served, fault: Fault, status: int, slug: str
 ) -> None:
-    await _in_force(api)
+    await in_force(api)
     served.node.faults["order"] = fault
 
     answer = await api.put(f"{M}/config", json=examples.CONFIG)
@@ -284,7 +224,7 @@ async def test_there_is_nothing_to_roll_back_to_before_an_objective_was_met(api:
 
 
 async def test_a_rollback_returns_to_what_met_the_objective(api: httpx.AsyncClient, served: Served) -> None:
-    await _in_force(api)
+    await in_force(api)
     await api.put(f"{M}/config", json=examples.CONFIG)
 
     async def known_good() -> bool:
@@ -301,7 +241,7 @@ async def test_a_rollback_returns_to_what_met_the_objective(api: httpx.AsyncClie
 
 
 async def test_a_recommendation_says_what_why_and_how_sure(api: httpx.AsyncClient) -> None:
-    await _judged(api)
+    await judged(api)
 
     answer = await api.get(f"{M}/recommendation")
 
@@ -316,7 +256,7 @@ async def test_a_recommendation_says_what_why_and_how_sure(api: httpx.AsyncClien
 async def test_a_what_if_answers_for_the_supposed_load_and_objective_and_changes_nothing(
     api: httpx.AsyncClient, served: Served
 ) -> None:
-    await _judged(api)
+    await judged(api)
 
     answer = await api.post(f"{M}/recommendations", json=examples.WHAT_IF)
 
@@ -338,7 +278,7 @@ async def test_a_bad_what_if_names_the_nested_field(api: httpx.AsyncClient) -> N
 
 
 async def test_pages_hold_every_decision_once_newest_first(api: httpx.AsyncClient) -> None:
-    await _in_force(api)
+    await in_force(api)
     for _ in range(2):
         await api.put(f"{M}/config", json=examples.CONFIG)
         await api.put(f"{M}/config", json=examples.DEFAULT_CONFIG)
@@ -359,7 +299,7 @@ async def test_pages_hold_every_decision_once_newest_first(api: httpx.AsyncClien
 
 
 async def test_decisions_to_do_nothing_are_kept_and_can_be_left_out(api: httpx.AsyncClient) -> None:
-    await _judged(api)
+    await judged(api)
 
     async def held() -> list[Any]:
         return list((await api.get(f"{M}/decisions", params={"action": "hold"})).json()["items"])
@@ -406,7 +346,7 @@ async def test_a_decision_of_another_model_is_not_found(served: Served) -> None:
         both = settings.model_copy(update={"models": (*settings.models, *settings_for(other).models)})
         app = create_app(both)
         async with app.router.lifespan_context(app), client_of(app) as api:
-            await _in_force(api)
+            await in_force(api)
             decision = (await api.put(f"{M}/config", json=examples.CONFIG)).json()
 
             assert (await api.get(f"{M}/decisions/{decision['id']}")).status_code == 200
@@ -417,7 +357,7 @@ async def test_a_decision_of_another_model_is_not_found(served: Served) -> None:
 
 
 async def test_metrics_are_prometheus_text_about_the_models(api: httpx.AsyncClient) -> None:
-    await _judged(api)
+    await judged(api)
 
     answer = await api.get("/metrics")
 
@@ -440,7 +380,7 @@ async def test_the_objective_and_the_mode_survive_a_restart(served: Served, tmp_
     for _ in range(2):
         app = create_app(settings)
         async with app.router.lifespan_context(app), client_of(app) as api:
-            await _in_force(api)
+            await in_force(api)
             last = ((await api.get(f"{M}/slo")).json()["bound_seconds"], (await api.get(f"{M}/mode")).json()["mode"])
             await api.put(f"{M}/slo", json={"bound_seconds": 0.123})
             await api.put(f"{M}/mode", json={"mode": "recommend"})

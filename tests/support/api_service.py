@@ -18,7 +18,11 @@ from service.api.settings import Settings
 from service.domain.clock import SystemClock
 from service.telemetry.http_metrics import HttpMetrics
 from tests.support.agents import SimulatedNode
+from tests.support.eventually import eventually
 from tests.support.served_node import Served
+
+#: Path of the one model.
+MODEL = "/v1/models/mnist"
 
 #: Judge quickly: the node's traffic is steady and plentiful.
 LOOP = {
@@ -74,3 +78,23 @@ class Service:
 
 Regulus = Callable[..., Result]
 """Calls a command with these arguments."""
+
+
+async def in_force(api: httpx.AsyncClient) -> dict[str, Any]:
+    """The configuration in force, once the agent was asked."""
+
+    async def look() -> dict[str, Any] | None:
+        answer = await api.get(f"{MODEL}/config")
+        return dict(answer.json()) if answer.status_code == 200 else None
+
+    return await eventually(look, what="the agent was asked")
+
+
+async def judged(api: httpx.AsyncClient) -> dict[str, Any]:
+    """The state of the model, once a window was judged."""
+
+    async def look() -> dict[str, Any] | None:
+        status = (await api.get(MODEL)).json()
+        return dict(status) if status["judged"] else None
+
+    return await eventually(look, what="a window was judged")

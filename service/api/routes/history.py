@@ -9,8 +9,9 @@ from fastapi import APIRouter, Path, Query
 
 from service.api.conversion import decision_out, ledger_out, observation_out
 from service.api.dependencies import Before, Limit, ModelName, TheStore, TheSupervisor
+from service.api.ledger_schemas import LedgerOut
 from service.api.problems import HISTORY_UNAVAILABLE, INVALID, NOT_FOUND, UNKNOWN_MODEL, NotFoundError, responses
-from service.api.schemas import DecisionOut, DecisionPage, LedgerOut, ObservationPage
+from service.api.schemas import DecisionOut, DecisionPage, ObservationPage
 from service.control.ledger import Ledger, ledger
 from service.domain.decision import Action
 from service.domain.slo import Slo

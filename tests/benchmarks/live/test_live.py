@@ -68,7 +68,8 @@ def test_policies_steer_a_live_server_one_after_another(tmp_path: Path, out: Pat
     assert not (tmp_path / "absent").exists()
 
 
-def test_one_that_is_cut_short_leaves_nothing_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_is_cut_short_leaves_nothing_running(tmp_path: Path, told: signal.Signals) -> None:
     export_model("half_plus_two", tmp_path / "models")
     command_line = ["live", "half_plus_two", "--quick", "--models-dir", str(tmp_path / "models")]
     child = subprocess.Popen(
@@ -80,7 +81,7 @@ def test_one_that_is_cut_short_leaves_nothing_running(tmp_path: Path) -> None:
     with child, child.stderr as said:
         assert any("capacity with" in line for line in said)
         assert _processes_that_name(tmp_path / "models") > 1
-        child.send_signal(signal.SIGINT)
+        child.send_signal(told)
         assert "the same command goes on from here" in said.read()
         assert child.wait(60) == 130
     assert _processes_that_name(tmp_path / "models") == 0
