@@ -123,6 +123,12 @@ class Client:
             raise ClientError(f"name a model; {there}", ExitCode.USAGE)
         return names[0]
 
+    def model_and_decision(self, model: str | None, decision: int | None) -> tuple[str | None, int | None]:
+        """What two arguments name, either left out: a lone number is a decision, unless a model is called so."""
+        if model is not None and model.isdecimal() and decision is None and model not in self.names():
+            return None, int(model)
+        return model, decision
+
     def names(self) -> list[str]:
         """The names of all models."""
         return [str(model["name"]) for model in self.get("/v1/models")["models"]]

@@ -42,8 +42,7 @@ def decisions(
 ) -> None:
     """List what was decided for a model, and why, newest first; with --follow newest last."""
     with session(url, token_file, timeout) as api:
-        if model is not None and model.isdecimal() and decision_id is None and model not in api.names():
-            decision_id, model = int(model), None
+        model, decision_id = api.model_and_decision(model, decision_id)
         path = f"{api.model(model)}/decisions"
         actions = None if everything else _ACTING
         if decision_id is not None:

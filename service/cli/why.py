@@ -34,8 +34,7 @@ def why(
 ) -> None:
     """Tell why something was done, or why nothing is being done now."""
     with session(url, token_file, timeout) as api:
-        if model is not None and model.isdecimal() and decision_id is None and model not in api.names():
-            decision_id, model = int(model), None
+        model, decision_id = api.model_and_decision(model, decision_id)
         path = api.model(model)
         item = api.get(f"{path}/why" if decision_id is None else f"{path}/decisions/{decision_id}")
     if as_json:
