@@ -15,6 +15,7 @@ Alter = Callable[[str], str | None]
 
 _TIMEOUT_SECONDS = 5.0
 _SAMPLE = re.compile(r"^(\S+(?:\{.*\})?) (\S+)$", re.MULTILINE)
+_GAUGE = re.compile(r"^# TYPE (\S+) gauge$", re.MULTILINE)
 _LATENCY = "regulus_modelserver_request_latency_seconds"
 
 
@@ -85,7 +86,7 @@ class MetricsProxy:
         return f"http://127.0.0.1:{self.port}/metrics"
 
     def reset(self) -> None:
-        """From the next page on all counters begin anew, for good; what tells of the process itself stays."""
+        """From the next page on all counters begin anew, until they do so by themselves; what is no counter stays."""
         self._origin = None
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -109,22 +110,29 @@ class MetricsProxy:
         return answer.status_code, self.alter(self._since_reset(answer.text))
 
     def _since_reset(self, text: str) -> str:
+        counts = _counts(text)
         if self._origin is None:
-            self._origin = {found[1]: float(found[2]) for found in _SAMPLE.finditer(text) if _counts(found[1])}
+            self._origin = counts
+        if any(counts.get(series, past) < past for series, past in self._origin.items()):
+            # Who counts was started anew meanwhile: less what it counted in another life, nothing would add up.
+            self._origin = {}
         if not self._origin:
             return text
         origin = self._origin
 
         def counted(found: re.Match[str]) -> str:
             past = origin.get(found[1], 0.0)
-            value = max(float(found[2]) - past, 0.0)
+            value = float(found[2]) - past
             return found[0] if past == 0 else f"{found[1]} {value if '_sum' in found[1] else int(value)}"
 
         return _SAMPLE.sub(counted, text)
 
 
-def _counts(series: str) -> bool:
-    return not series.startswith(("#", "process_", "regulus_modelserver_generation"))
+def _counts(text: str) -> dict[str, float]:
+    """What a page counts, by series: all but gauges."""
+    gauges = set(_GAUGE.findall(text))
+    found = {one[1]: float(one[2]) for one in _SAMPLE.finditer(text) if not one[1].startswith("#")}
+    return {series: value for series, value in found.items() if series.partition("{")[0] not in gauges}
 
 
 @asynccontextmanager

@@ -18,6 +18,10 @@ from service.domain.clock import SystemClock
 #: Connections that may wait to be accepted.
 _BACKLOG = 2048
 
+#: Idle connections are the client's to close. Where a process stood still for longer than this (stopped, swapped out),
+#: it would close them before it reads the requests that came meanwhile.
+_KEEP_ALIVE_SECONDS = 75
+
 
 class _Server(uvicorn.Server):
     """Leaves signals to the program, which has more than HTTP to stop, and says when it listens."""
@@ -84,6 +88,7 @@ class HttpListener:
                 access_log=False,
                 server_header=False,
                 backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=math.ceil(drain_timeout_seconds),
                 ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
             )

@@ -29,6 +29,7 @@ regulus_modelserver_request_latency_seconds_bucket{model_name="m",le="0.01"} 60
 regulus_modelserver_request_latency_seconds_bucket{model_name="m",le="5.0"} 90
 regulus_modelserver_request_latency_seconds_bucket{model_name="m",le="+Inf"} 100
 regulus_modelserver_request_latency_seconds_sum{model_name="m"} 7.5
+# TYPE regulus_modelserver_generation gauge
 regulus_modelserver_generation 3
 """
 
@@ -97,6 +98,16 @@ async def test_after_a_reset_counters_begin_at_nothing_and_go_on_from_there() ->
     assert 'status="OK"} 0\n' in at_once
     assert 'status="OK"} 7\n' in later
     assert "regulus_modelserver_generation 3\n" in at_once
+
+
+async def test_a_reset_is_forgotten_when_the_server_itself_begins_anew() -> None:
+    anew = PAGE.replace(" 100", " 5").replace(" 90", " 5")
+    pages = iter([PAGE, anew, anew])
+    upstream = httpx.AsyncClient(transport=httpx.MockTransport(lambda request: httpx.Response(200, text=next(pages))))
+    async with upstream, metrics_proxy("http://upstream/metrics", upstream) as one, httpx.AsyncClient() as client:
+        one.reset()
+        seen = [(await client.get(one.url)).text for _ in range(3)]
+    assert seen[1:] == [anew, anew]
 
 
 def samples(values: list[float], life: int = 0, begin: float = 0.0) -> list[Sample]:
