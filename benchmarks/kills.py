@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.open_loop import Requests
+from benchmarks.progress import Progress
 from benchmarks.servers import Node
 from benchmarks.statistics import quantile
 from benchmarks.tables import Table, milliseconds
@@ -29,7 +30,7 @@ from service.domain.serving_config import ServingConfig
 AFTER_SECONDS = 1.0
 _REPLACED_SECONDS = 120.0
 
-AGENT, SERVER, NEW_SERVER = "agent", "server", "server just switched to"
+PROCESSES = AGENT, SERVER, NEW_SERVER = "agent", "server", "server just switched to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,25 +125,32 @@ def table(losses_seen: Sequence[Loss]) -> Table:
     return Table("What a kill costs", header, rows, note)
 
 
-async def carry_out(node: Node, other: ServingConfig) -> list[Kill]:
+async def carry_out(node: Node, other: ServingConfig, progress: Progress) -> list[Kill]:
     """Kill the agent; when that has been replaced a server; and one that has only just taken over from another.
 
     Args:
         node: Empty is the answer where there is no agent of its own.
         other: A configuration that takes new processes; one is killed while the old ones finish what they have.
+        progress: Counts one step for each of :data:`PROCESSES`.
 
     Raises:
         TimeoutError: The server was not replaced.
     """
     if node.restart_agent is None:
         return []
+    progress.begin(f"kill −9: {AGENT}")
     killed = time.monotonic()
     await node.restart_agent()
     kills = [Kill(AGENT, killed, killed, time.monotonic())]
     await asyncio.sleep(AFTER_SECONDS)
+    progress.done()
+    progress.begin(f"kill −9: {SERVER}")
     kills.append(await _kill_server(node, SERVER))
+    progress.done()
+    progress.begin(f"kill −9: {NEW_SERVER}")
     await node.put(other)
     kills.append(await _kill_server(node, NEW_SERVER))
+    progress.done()
     return kills
 
 

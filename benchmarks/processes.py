@@ -73,6 +73,8 @@ async def export(model: str, models_dir: Path, folder: Path) -> None:
     Raises:
         ChildFailedError: It could not be exported.
     """
+    if (models_dir / model / "1").is_dir():
+        return
     # In a process of its own: TensorFlow in this one would disturb the clients.
     child = await Child.start("export", ["models", "export", model, "--out", str(models_dir)], folder / "export.log")
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import numpy as np
 import uvloop
 
 from benchmarks import kills
+from benchmarks.capacity import capacities, slowest
 from benchmarks.open_loop import MAX_IN_FLIGHT, OpenLoop, Requests
 from benchmarks.processes import export
 from benchmarks.progress import Progress
@@ -34,15 +36,14 @@ from models.zoo import ZOO
 from service.cli.demo.processes import ChildFailedError
 from service.domain.errors import RegulusError
 from service.domain.serving_config import ServingConfig
-from service.loadgen.closed_loop import run_closed_loop
 from service.loadgen.payloads import RequestSpec
 from service.loadgen.prepare import prepared
 from service.loadgen.target import parse_target
 from service.loadgen.transport import Transport
 
-#: Share of the slowest configuration's capacity that is offered.
+#: Share of the slowest configuration's capacity that is offered: while a node of processes switches, the start of new
+#: ones takes the other half, or nearly.
 LOAD = 0.5
-_CAPACITY_CLIENTS = 32
 _TIMEOUT_SECONDS = 60.0
 
 #: The servers that can be measured, by the name on the command line.
@@ -87,7 +88,7 @@ def parse(argv: Sequence[str]) -> Options:
     add("--kills", action="store_true", help="then kill the agent and a server, where they are processes of their own")
     add("--switches", type=int, default=42, help="in all, each knob there and back in turn (42: six of each)")
     add("--interval", type=float, default=2.0, help="seconds from the end of a switch to the next")
-    add("--capacity-seconds", type=float, default=1.5, help="for the capacity of each configuration, with --rate auto")
+    add("--capacity-seconds", type=float, default=1.5, help="for the capacity of a configuration, with --rate auto")
     add("--models-dir", type=Path, metavar="DIR", help="folder of exported models; what is missing is exported there")
     add("--out", type=Path, metavar="DIR", help="write switching.json, switching.md and every request as .npz there")
     add("--markdown", action="store_true", help="print Markdown, as it can be pasted into the documentation")
@@ -141,6 +142,23 @@ def sequence(base: ServingConfig, changed: dict[str, ServingConfig], seed: int) 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is put in force.
+
+    Attributes:
+        base: At first, and between the others.
+        slow: The load is half of what the slowest of these takes; empty where the user chose it.
+        steps: (Knob, configuration), in order.
+        last: After a kill, before another.
+    """
+
+    base: ServingConfig
+    slow: Sequence[ServingConfig]
+    steps: Sequence[tuple[str, ServingConfig]]
+    last: ServingConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What one server showed.
 
@@ -166,10 +184,15 @@ async def measure(options: Options) -> None:
         folder = Path(scratch)
         models_dir = options.models_dir or folder / "models"
         await export(options.model, models_dir, folder)
+        base = batching_on(int(described["cpus"]))
+        changed = variants(base, int(described["cpus"]))
+        slow = await _slowest(options, models_dir, folder, [base, *changed.values()]) if options.rate is None else []
         for name in names:
             own = folder / name
             own.mkdir()
-            measured[name] = await _measure_one(name, options, models_dir, own, int(described["cpus"]))
+            steps = itertools.islice(sequence(base, changed, options.seed), options.switches)
+            plan = Plan(base=base, slow=slow, steps=list(steps), last=changed["num_batch_threads"])
+            measured[name] = await _measure_one(name, options, models_dir, own, plan)
     about = {"benchmark": "switching", "started_at": time.time(), "machine": described, "seed": options.seed}
     tables = [shown for one in measured.values() for shown in one.tables]
     if len(names) > 1:
@@ -184,9 +207,22 @@ async def measure(options: Options) -> None:
             _write_requests(options.out / f"switching_requests{suffix}.npz", one.requests)
 
 
-async def _measure_one(name: str, options: Options, models_dir: Path, folder: Path, cpus: int) -> Measured:
+async def _slowest(
+    options: Options, models_dir: Path, folder: Path, configs: Sequence[ServingConfig]
+) -> list[ServingConfig]:
+    """Of the configurations those under which the load is chosen; see :mod:`benchmarks.capacity`."""
+    progress, own = Progress(len(configs)), folder / "ranking"
+    own.mkdir()
+    async with embedded(options.model, models_dir, own) as node:
+        rates = await capacities(node, options.model, configs, options.capacity_seconds, progress)
+    progress.close()
+    return slowest(configs, rates)
+
+
+async def _measure_one(name: str, options: Options, models_dir: Path, folder: Path, plan: Plan) -> Measured:
+    print(f"{name} starts", file=sys.stderr)
     async with NODES[name](options.model, models_dir, folder) as node:
-        rate, requests, switches, killed = await _switch_under_load(node, options, cpus)
+        rate, requests, switches, killed = await _switch_under_load(node, options, plan)
     observed = observe(requests, switches)
     results = by_knob(observed, np.random.default_rng(options.seed))
     lost = kills.losses(requests, killed)
@@ -227,18 +263,18 @@ def _write_requests(path: Path, requests: Requests) -> None:
 
 
 async def _switch_under_load(
-    node: Node, options: Options, cpus: int
+    node: Node, options: Options, plan: Plan
 ) -> tuple[float, Requests, list[Switch], list[kills.Kill]]:
     """The offered rate, every request, every switch, and every kill."""
-    base = batching_on(cpus)
-    changed = variants(base, cpus)
-    rate = options.rate or LOAD * await _least_capacity(node, options, [base, *changed.values()])
-    await node.put(base)
+    with_kills = options.kills and node.restart_agent is not None
+    progress = Progress(len(plan.slow) + len(plan.steps) + (len(kills.PROCESSES) if with_kills else 0))
+    slow = await capacities(node, options.model, plan.slow, options.capacity_seconds, progress)
+    rate = options.rate or LOAD * min(slow)
+    await node.put(plan.base)
     rng = np.random.default_rng(options.seed)
     shares = {node.grpc: 1 - options.rest_share, node.rest: options.rest_share}
     switches: list[Switch] = []
     killed: list[kills.Kill] = []
-    progress = Progress(options.switches)
     async with AsyncExitStack() as stack:
         loads = []
         for target, share in shares.items():
@@ -247,9 +283,8 @@ async def _switch_under_load(
                 loads.append(OpenLoop(transport, pool, rate * share, rng))
         for load in loads:
             load.start()
-        current, steps = base, sequence(base, changed, options.seed)
-        for _ in range(options.switches):
-            knob, config = next(steps)
+        current = plan.base
+        for knob, config in plan.steps:
             progress.begin(f"{knob} under {rate:.0f} requests/s")
             await asyncio.sleep(options.interval)
             sent = time.monotonic()
@@ -258,8 +293,8 @@ async def _switch_under_load(
             current = config
             progress.done()
         await asyncio.sleep(options.interval)
-        if options.kills:
-            killed = await kills.carry_out(node, changed["num_batch_threads"])
+        if with_kills:
+            killed = await kills.carry_out(node, plan.last, progress)
         requests = together([await load.finish() for load in loads])
     progress.close()
     return rate, requests, switches, killed
@@ -276,25 +311,6 @@ def _ready(
         connections=4,
         max_inflight=MAX_IN_FLIGHT,
     )
-
-
-async def _least_capacity(node: Node, options: Options, configs: Sequence[ServingConfig]) -> float:
-    """What the slowest of the configurations takes, requests a second."""
-    progress = Progress(len(configs))
-    rates = []
-    for config in configs:
-        progress.begin(f"capacity with {config.describe()}")
-        await node.put(config)
-        report = await run_closed_loop(
-            node.grpc,
-            RequestSpec(model=options.model),
-            concurrency=_CAPACITY_CLIENTS,
-            duration=options.capacity_seconds,
-        )
-        rates.append(report.throughput)
-        progress.done()
-    progress.close()
-    return min(rates)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from benchmarks.capacity import capacities
 from benchmarks.progress import Progress
 from benchmarks.servers import Node, batching_on
 from service.domain.serving_config import ServingConfig
-from service.loadgen.closed_loop import run_closed_loop
-from service.loadgen.payloads import RequestSpec
 
-#: Clients that each wait for an answer before they ask again: enough to fill the batches.
-_CLIENTS = 64
 #: For each configuration.
 SECONDS = 3.0
 
@@ -35,14 +32,8 @@ async def capacity(model: str, node: Node, cpus: int, seconds: float = SECONDS) 
         cpus: Processors of the node.
         seconds: For each configuration.
     """
-    found = []
     configs = likely(cpus)
     progress = Progress(len(configs))
-    for config in configs:
-        progress.begin(f"capacity with {config.describe()}")
-        await node.put(config)
-        report = await run_closed_loop(node.grpc, RequestSpec(model=model), concurrency=_CLIENTS, duration=seconds)
-        found.append(report.throughput)
-        progress.done()
+    rates = await capacities(node, model, configs, seconds, progress)
     progress.close()
-    return max(found)
+    return max(rates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import numpy as np
 import pytest
 
 from benchmarks import modelserver, switching
+from benchmarks.capacity import capacities, slowest
+from benchmarks.progress import Progress
+from benchmarks.servers import batching_on, embedded
 from models import export_model
+from service.domain.serving_config import ServingConfig
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -50,6 +55,27 @@ def test_the_switching_benchmark_loses_no_request(
     requests = np.load(tmp_path / "switching_requests.npz")
     assert len(requests["intended"]) == document["requests"] > 0
     assert set(requests["outcome"]) == {"OK"}
+
+
+async def test_each_configuration_is_in_force_while_its_capacity_is_measured(models_dir: Path, tmp_path: Path) -> None:
+    base = batching_on(2)
+    configs = [base, base.with_values(enable_batching=False), base.with_values(max_batch_size=1)]
+    told = io.StringIO()
+    async with embedded("half_plus_two", models_dir, tmp_path) as node:
+        before = (await node.backend.read()).generation
+        rates = await capacities(node, "half_plus_two", configs, 0.1, Progress(3, told))
+        after = await node.backend.read()
+    assert len(rates) == 3
+    assert min(rates) > 0
+    assert (after.config, after.generation - before) == (configs[-1], 3)
+    assert [line.rpartition("capacity with ")[2] for line in told.getvalue().splitlines()] == [
+        config.describe() for config in configs
+    ]
+
+
+def test_the_slowest_configurations_are_those_that_take_least() -> None:
+    configs = [ServingConfig(tensorflow_intra_op_parallelism=threads) for threads in (1, 2, 3, 4)]
+    assert slowest(configs, [30.0, 10.0, 40.0, 20.0]) == [configs[1], configs[3]]
 
 
 @pytest.mark.parametrize(
