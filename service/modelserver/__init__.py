@@ -12,3 +12,6 @@ os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # No search for a graphics card in the log of a processor-only machine; oneDNN's notice is of the same kind.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Importing TensorFlow also imports Keras, which nothing here uses: 40 % of the time until a server serves.
+# Told to take the retired Keras 2, which is not installed, it takes none; `import keras` itself is not concerned.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
