@@ -7,7 +7,7 @@ from deploy.grafana.panel import GREEN, RED, YELLOW, Query, Unit
 from deploy.grafana.variables import FAILED_SWITCHES, MODEL, SWITCHES
 from deploy.grafana.visuals import Stat, StateTimeline, TimeSeries
 
-_MEASURED = 'regulus_window_latency_seconds{model="$model", quantile="0.99"}'
+_MEASURED = 'regulus_window_tail_latency_seconds{model="$model"}'
 _PREDICTED = 'regulus_recommendation_latency_seconds{model="$model", bound="expected"}'
 
 
@@ -168,7 +168,8 @@ _LEARNING = Row(
     [
         TimeSeries(
             title="Predicted against measured",
-            about="p99 of the last judged window, and what the policy predicts of its latest recommendation.",
+            about="The last judged window, and what the policy predicts of its latest recommendation: both at the "
+            "percentile of the objective.",
             queries=[
                 Query(_MEASURED, "measured"),
                 Query(_PREDICTED, "predicted"),

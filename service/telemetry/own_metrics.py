@@ -55,6 +55,7 @@ class ControlMetrics:
 
     def __init__(self, registry: CollectorRegistry, *, version: str) -> None:
         self._registry = registry
+        self._percentiles: dict[str, float] = {}
         self._decisions = self._counter(
             "decisions", "Decisions taken, those to do nothing included.", "action", "reason"
         )
@@ -89,6 +90,9 @@ class ControlMetrics:
         )
         self._config = self._gauge("config_value", "The configuration in force, one knob a series.", "knob")
         self._window_latency = self._gauge("window_latency_seconds", "Latency in the latest window.", "quantile")
+        self._window_tail = self._gauge(
+            "window_tail_latency_seconds", "Latency in the latest window, at the objective's percentile."
+        )
         self._window_rate = self._gauge("window_requests_per_second", "Arrival rate in the latest window.")
         self._mode = self._gauge("mode", "1 for the mode in force, 0 for the others.", "mode")
         self._hold = self._gauge("hold", "1 for the reason why nothing is being done now, 0 for the others.", "reason")
@@ -134,6 +138,7 @@ class ControlMetrics:
         self._latency_target.labels(model).set(slo.bound_seconds)
         self._objective.labels(model).set(slo.target_ratio)
         self._percentile.labels(model).set(slo.percentile)
+        self._percentiles[model] = slo.percentile
 
     def error_budget(self, model: str, remaining_ratio: float, rates: Mapping[str, float]) -> None:
         """The error budget: the share that is left (1 untouched, 0 spent, negative overspent), and its burn rates.
@@ -180,6 +185,8 @@ class ControlMetrics:
         for percentile in percentiles:
             value = window.latency.quantile(percentile)
             self._window_latency.labels(model, f"{percentile:g}").set(value)
+        if (judged := self._percentiles.get(model)) is not None:
+            self._window_tail.labels(model).set(window.latency.quantile(judged))
 
     def scrape_failed(self, model: str) -> None:
         """The server's metrics could not be read."""

@@ -137,6 +137,19 @@ def test_labels_stay_bounded_however_long_it_runs(metrics: ControlMetrics, regis
     assert len(generate_latest(registry).splitlines()) == before
 
 
+@pytest.mark.parametrize("percentile", [0.5, 0.95, 0.999])
+def test_the_tail_of_a_window_is_at_the_percentile_of_its_objective(
+    metrics: ControlMetrics, registry: CollectorRegistry, percentile: float
+) -> None:
+    metrics.window("m", WINDOW)
+    assert registry.get_sample_value("regulus_window_tail_latency_seconds", {"model": "m"}) is None
+    metrics.objective("m", Slo(0.05, percentile=0.99))
+    metrics.objective("m", Slo(0.05, percentile=percentile))
+    metrics.window("m", WINDOW)
+    value = registry.get_sample_value("regulus_window_tail_latency_seconds", {"model": "m"})
+    assert value == WINDOW.latency.quantile(percentile)
+
+
 def test_an_idle_window_takes_the_old_latency_away(metrics: ControlMetrics, registry: CollectorRegistry) -> None:
     metrics.window("m", WINDOW)
     metrics.window("m", replace(WINDOW, latency=Histogram.empty((0.1, 0.2)), workload=Workload(0), succeeded=0))
