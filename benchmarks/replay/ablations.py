@@ -18,7 +18,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "without_regions": {"region": "whole"},
     "fixed_radius": {"region": "fixed"},
     "radius_by_bo": {"region": "by_bo"},
-    "without_bayesian": {"bayesian": False},
+    "knowledge_gradient": {"gain": "knowledge_gradient"},
     "without_performance_model": {"performance_model": False},
     "without_context": {"context": False},
     "free_switches": {"switch_gain": 0.0, "switch_cost": 0.0},

@@ -59,7 +59,8 @@ class Tuning:
             this (relative error of the tail), by a thin window or by age.
         region: Where a trial is sought: in a ball whose radius follows success (``adaptive``), that keeps RRL's radius
             (``fixed``), whose radius Bayesian optimisation chooses (``by_bo``), or everywhere (``whole``).
-        bayesian: Whether a trial is chosen by what it is worth to try it; else by the least expected score, as in RRL.
+        gain: What a trial is expected to gain: the difference of the expected scores (``expected``), or also what one
+            more window may teach (``knowledge_gradient``).
         performance_model: Whether the performance model says what to expect beforehand; else rules of thumb.
         context: Whether what was learnt under other loads counts; else each change of load begins anew.
 
@@ -72,7 +73,7 @@ class Tuning:
     safety_sigmas: float = 0.5
     stale_sigma: float = 0.25
     region: Literal["adaptive", "fixed", "by_bo", "whole"] = "adaptive"
-    bayesian: bool = True
+    gain: Literal["expected", "knowledge_gradient"] = "expected"
     performance_model: bool = True
     context: bool = True
 
@@ -263,10 +264,10 @@ class AdaptiveRRL:
     def _worth(self, view: _View, best: _Known, belief: Belief, candidates: NDArray[np.intp]) -> Array:
         """What a trial of each candidate is expected to bring over the horizon, less its cost; shape (n,)."""
         tuning = self._tuning
-        if tuning.bayesian:
-            gains = view.beliefs.value_of_trying(belief, self._knobs[candidates], best.config)
-        else:
+        if tuning.gain == "expected":
             gains = np.maximum(best.mean - belief.mean, 0.0)
+        else:
+            gains = view.beliefs.value_of_trying(belief, self._knobs[candidates], best.config)
         losses = np.maximum(belief.mean - view.incumbent.mean, 0.0)
         if view.met:
             # A gain counts by the chance that the objective stays met, and not at all where that is too small.
