@@ -89,10 +89,14 @@ class OpenLoop:
         self._pacer = make_pacer(self._turn)
         self._turn()
 
-    async def finish(self) -> Requests:
-        """Send no more, and wait for the answers."""
+    def stop(self) -> None:
+        """Send no more. Idempotent."""
         self._stopping = True
         self._pacer.close()
+
+    async def finish(self) -> Requests:
+        """Send no more, and wait for the answers."""
+        self.stop()
         if self._in_flight:
             await asyncio.wait_for(self._drained.wait(), _DRAIN_SECONDS)
         columns = [np.array(column) for column in (self._intended, self._sent, self._answered)]

@@ -45,6 +45,9 @@ from service.loadgen.transport import Transport
 #: ones takes the other half, or nearly.
 LOAD = 0.5
 _TIMEOUT_SECONDS = 60.0
+#: Batches that may wait. What was held while a killed server had no successor comes to that one all at once; with
+#: TensorFlow Serving's default of 10 it would refuse most of it, which would not be the switch's fault or the kill's.
+_QUEUE = 1000
 
 #: The servers that can be measured, by the name on the command line.
 NODES: dict[str, StartNode] = {
@@ -184,7 +187,7 @@ async def measure(options: Options) -> None:
         folder = Path(scratch)
         models_dir = options.models_dir or folder / "models"
         await export(options.model, models_dir, folder)
-        base = batching_on(int(described["cpus"]))
+        base = batching_on(int(described["cpus"])).with_values(max_enqueued_batches=_QUEUE)
         changed = variants(base, int(described["cpus"]))
         slow = await _slowest(options, models_dir, folder, [base, *changed.values()]) if options.rate is None else []
         for name in names:
@@ -283,6 +286,7 @@ async def _switch_under_load(
                 loads.append(OpenLoop(transport, pool, rate * share, rng))
         for load in loads:
             load.start()
+            stack.callback(load.stop)
         current = plan.base
         for knob, config in plan.steps:
             progress.begin(f"{knob} under {rate:.0f} requests/s")

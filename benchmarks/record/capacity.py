@@ -23,7 +23,7 @@ def likely(cpus: int) -> list[ServingConfig]:
     ]
 
 
-async def capacity(model: str, node: Node, cpus: int, seconds: float = SECONDS) -> float:
+async def capacity(model: str, node: Node, cpus: int, seconds: float) -> float:
     """What the best of :func:`likely` takes, requests a second.
 
     Args:

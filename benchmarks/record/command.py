@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.interruptible import run_interruptible
+from benchmarks.record.capacity import SECONDS as CAPACITY_SECONDS
 from benchmarks.record.session import ATTEMPTS, PASSES, REPEATS, Options
 from benchmarks.record.session import record as run_record
 from benchmarks.record.sheet import write_sheet
@@ -32,6 +33,9 @@ def record(
     passes: Annotated[int, typer.Option(help="Windows of each configuration.")] = PASSES,
     refine: Annotated[bool, typer.Option(help="Measure the better ones again and longer.")] = True,
     repeats: Annotated[int, typer.Option(help="Windows that tell the noise, for 20 best and 20 others.")] = REPEATS,
+    look_seconds: Annotated[
+        float, typer.Option(help="For the capacity of each of some likely configurations.")
+    ] = CAPACITY_SECONDS,
     attempts: Annotated[
         int, typer.Option(help="Windows of one measurement at most, where others disturb them; the quietest counts.")
     ] = ATTEMPTS,
@@ -55,9 +59,11 @@ def record(
         and configs >= 0
         and repeats >= 0
         and passes > 0
+        and look_seconds > 0
     ):
         raise typer.BadParameter(
-            "--load, --rate, --cv, --seconds, --passes and --attempts are above 0; --configs and --repeats at least 0"
+            "--load, --rate, --cv, --seconds, --passes, --look-seconds and --attempts are above 0; "
+            "--configs and --repeats at least 0"
         )
     with tempfile.TemporaryDirectory(prefix="regulus-record-", ignore_cleanup_errors=True) as scratch:
         options = Options(
@@ -70,6 +76,7 @@ def record(
             passes=passes,
             refine=refine,
             repeats=repeats,
+            look_seconds=look_seconds,
             attempts=attempts,
             out=out,
             name=name,

@@ -57,6 +57,7 @@ class Options:
         passes: Windows of each configuration in the first stage.
         refine: Whether the better ones are measured again.
         repeats: Windows of each configuration that is repeated to tell the noise.
+        look_seconds: For the capacity of each likely configuration.
         attempts: Windows of one measurement at most, where others disturb them.
         out: Folder of the landscape and of its journal.
         name: Stem of the files; by default ``MODEL-LOAD``.
@@ -73,6 +74,7 @@ class Options:
     passes: int
     refine: bool
     repeats: int
+    look_seconds: float
     attempts: int
     out: Path
     name: str | None
@@ -125,7 +127,7 @@ async def record(options: Options, scratch: Path, clock: Clock | None = None) ->
 
 
 async def _header(options: Options, node: Node, space: ConfigSpace, described: dict[str, Any]) -> dict[str, Any]:
-    capacity_per_second = await capacity(options.model, node, int(space.cpus))
+    capacity_per_second = await capacity(options.model, node, int(space.cpus), options.look_seconds)
     workload = Workload(options.rate or options.load * capacity_per_second, options.cv)
     return {
         "model": options.model,

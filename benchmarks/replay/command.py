@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.landscape import load_all
 from benchmarks.replay import fingerprint, policies, report, results, targets
+from benchmarks.replay.cost import BRIEF, WHOLE
 from benchmarks.replay.run import Options, Outcome
 from benchmarks.replay.run import run as run_benchmark
 from benchmarks.replay.scenarios import DEFAULT_WINDOWS, KINDS
@@ -86,6 +87,7 @@ def run(
             workers=workers,
             scratch=pieces,
             costs=costs,
+            effort=BRIEF if quick else WHOLE,
         )
         outcome = _with_progress(options, console)
     results.save(outcome.results, target)

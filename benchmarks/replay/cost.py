@@ -18,12 +18,28 @@ from benchmarks.replay.scenarios import Scenario
 from benchmarks.replay.world import Terrain, objective, terrain
 from benchmarks.statistics import quantile
 
-OBSERVATIONS = 500
-SUGGESTIONS = 100
-#: Windows of the run whose memory is measured: tracing it makes it several times slower.
-MEMORY_WINDOWS = 60
 #: A policy slower than this, seconds for each of the two parts, is measured as far as it came.
 PATIENCE_SECONDS = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        observations: Windows that a policy has seen before its suggestions are timed.
+        suggestions: How many are timed.
+        memory_windows: Length of the run whose memory is measured: tracing it makes it several times slower.
+    """
+
+    observations: int
+    suggestions: int
+    memory_windows: int
+
+
+WHOLE = Effort(500, 100, 60)
+#: For a first impression.
+BRIEF = Effort(100, 20, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +51,7 @@ class Cost:
         suggestions: How many were timed.
         p50_seconds: Median time of one, with learning from the window before it.
         p99_seconds: 99th percentile.
-        peak_bytes: Most memory that Python and NumPy held during a run of :data:`MEMORY_WINDOWS` windows.
+        peak_bytes: Most memory that Python and NumPy held during the run that was traced.
     """
 
     observations: int
@@ -52,6 +68,7 @@ class CostTask:
     policy: str
     landscape: Path
     file: Path
+    effort: Effort
 
     @property
     def done(self) -> bool:
@@ -61,7 +78,7 @@ class CostTask:
     def carry_out(self) -> None:
         """Measure and write the file."""
         one = terrain(landscape.load(self.landscape))
-        found = cost(factory_of(self.policy, {one.landscape.name: one}), one)
+        found = cost(factory_of(self.policy, {one.landscape.name: one}), one, self.effort)
         scratch = self.file.with_suffix(".new")
         scratch.write_text(json.dumps(asdict(found)), encoding="utf-8")
         scratch.replace(self.file)
@@ -75,29 +92,29 @@ class CostTask:
         return found
 
 
-def cost_task(policy: str, path: Path, scratch: Path) -> CostTask:
+def cost_task(policy: str, path: Path, scratch: Path, effort: Effort) -> CostTask:
     """The task of one policy on one landscape."""
     code = (fingerprint.of_code(module_of(policy)), fingerprint.of_code(__name__))
-    name = fingerprint.of_values("cost", policy, code, fingerprint.of_file(path))
-    return CostTask(policy, path, scratch / f"{name}.json")
+    name = fingerprint.of_values("cost", policy, code, fingerprint.of_file(path), effort)
+    return CostTask(policy, path, scratch / f"{name}.json", effort)
 
 
-def cost(factory: PolicyFactory, one: Terrain) -> Cost:
+def cost(factory: PolicyFactory, one: Terrain, effort: Effort) -> Cost:
     """Measure a policy on a landscape."""
     name = one.landscape.name
-    scenario = Scenario("stationary", name, (name,) * MEMORY_WINDOWS)
+    scenario = Scenario("stationary", name, (name,) * effort.memory_windows)
     slo = objective(scenario, {name: one})
     rng = np.random.default_rng(0)
     policy = factory(one.space, 0)
     observed, began = 0, perf_counter()
-    while observed < OBSERVATIONS and perf_counter() - began < PATIENCE_SECONDS:
+    while observed < effort.observations and perf_counter() - began < PATIENCE_SECONDS:
         config = one.configs[int(rng.integers(len(one.configs)))]
         window = one.replay.window(config, rng)
         policy.observe(window.workload, config, window)
         observed += 1
     times: list[float] = []
     config, began = one.configs[one.start], perf_counter()
-    while len(times) < SUGGESTIONS and perf_counter() - began < PATIENCE_SECONDS:
+    while len(times) < effort.suggestions and perf_counter() - began < PATIENCE_SECONDS:
         window = one.replay.window(config, rng)
         start = perf_counter()
         policy.observe(window.workload, config, window)

@@ -36,6 +36,7 @@ class Options:
         workers: Processes.
         scratch: Folder in which finished pieces are kept.
         costs: Whether to measure time and memory too.
+        effort: How thoroughly.
     """
 
     landscapes: Path
@@ -47,6 +48,7 @@ class Options:
     workers: int
     scratch: Path
     costs: bool = True
+    effort: cost.Effort = cost.WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ def run(options: Options, tell: Tell) -> Outcome:
     some = [scenario for scenario in wanted if scenario.kind in ABLATION_KINDS]
     plays += tasks(variants, some, options.seeds, options.landscapes, options.scratch)
     where = options.landscapes / f"{next(iter(known))}.parquet"
-    costs = [cost.cost_task(policy, where, options.scratch) for policy in others] if options.costs else []
+    costed = others if options.costs else []
+    costs = [cost.cost_task(policy, where, options.scratch, options.effort) for policy in costed]
     jobs: list[Job] = [*plays, *costs]
     finished = skipped = sum(job.done for job in jobs)
     tell(finished, len(jobs))
@@ -104,7 +107,7 @@ def run(options: Options, tell: Tell) -> Outcome:
         "machine": machine(),
         "left_out": left_out,
         "costs": {task.policy: task.result() for task in costs if task.done},
-        "cost_observations": cost.OBSERVATIONS,
+        "cost_observations": options.effort.observations,
         "cost_landscape": where.stem if costs else None,
     }
     ordered = results.in_order(runs, who, [scenario.name for scenario in wanted])

@@ -43,7 +43,7 @@ def test_policies_steer_a_live_server_one_after_another(tmp_path: Path, out: Pat
     trace = tmp_path / "trace.csv"
     trace.write_text("TIMESTAMP\n" + "".join(f"{i * i % 97 + i}\n" for i in range(400)))
     arguments = ["half_plus_two", "--quick", "--policies", "default,random", "--cells", "trace-5"]
-    arguments += ["--trace", str(trace), "--seconds", "6", "--window", "0.5", "--slo-ms", "100", "--out", str(results)]
+    arguments += ["--trace", str(trace), "--seconds", "4", "--window", "0.5", "--slo-ms", "100", "--out", str(results)]
     answer = runner.invoke(app, [*arguments, "--models-dir", str(tmp_path / "models")])
     assert answer.exit_code == 0, answer.output
     header, bound, *runs = (json.loads(line) for line in results.read_text().splitlines())

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(300)
 
 ARGUMENTS = ["record", "half_plus_two", "--rate", "200", "--seconds", "0.2", "--configs", "4", "--passes", "1"]
 # Tests run beside others: nobody waits for a quiet machine here.
-ARGUMENTS += ["--attempts", "1"]
+ARGUMENTS += ["--attempts", "1", "--look-seconds", "0.2"]
 
 
 def test_a_recording_makes_a_landscape_and_its_data_sheet(tmp_path: Path) -> None:
