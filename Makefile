@@ -16,7 +16,7 @@ FUZZ_EXAMPLES ?= 500
 # Length of a soak.
 MINUTES ?= 30
 
-.PHONY: help setup demo test test-stack bench bench-quick faults soak scale lint audit fuzz fuzz-api format lock clean
+.PHONY: help setup demo test test-stack bench bench-quick faults soak scale guarded lint audit fuzz fuzz-api format lock clean
 
 help: ## Say what can be made
 	@echo "Regulus: keeps a model server inside its latency objective while it serves."
@@ -58,6 +58,9 @@ soak: $(STAMP) ## Load and faults at random for MINUTES (30), also into docs/rel
 
 scale: $(STAMP) ## What 1 to 1000 models cost one control service, also into docs/reliability.md (ten minutes)
 	@$(BIN)/python -m benchmarks.scale --docs docs/reliability.md
+
+guarded: $(STAMP) ## What the guardrails cost and save on the landscapes, also into docs/reliability.md (an hour or two)
+	@$(BIN)/python -m benchmarks.guarded --docs docs/reliability.md
 
 test-stack: $(STAMP) ## Bring the container stack up for real, test it, take it down (minutes, gigabytes)
 	@echo "==> Running the container stack"

@@ -82,7 +82,7 @@ async def pilot(task: Task, log: Path) -> AsyncIterator[Pilot]:
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     # Numerical libraries start a thread a core by default; they would fight the server.
     env = {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    command = ["nice", "-n", str(_NICENESS), sys.executable, "-m", "benchmarks.live.steering"]
+    command = ["nice", "-n", str(_NICENESS), sys.executable, "-m", task.program]
     async with running(f"steering process of {task.policy}", command, log, env=env, talk=True) as child:
         one = Pilot(child, task)
         one._tell(json.dumps(asdict(task)))

@@ -15,6 +15,7 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +44,8 @@ from service.telemetry.windows import WindowBuilder, WindowSettings
 
 #: Rounds of a throw-away policy beforehand, so that no run pays for what is loaded and compiled at the first use.
 _REHEARSALS = 4
-_HTTP_TIMEOUT_SECONDS = 70.0
+#: Longer than any change of the configuration takes.
+HTTP_TIMEOUT_SECONDS = 70.0
 
 
 @dataclass(slots=True)
@@ -192,7 +194,7 @@ async def _carry_out(task: Task) -> Steered:
     clock = SystemClock()
     slo = Slo.from_dict(task.slo)
     settings = LoopSettings.model_validate(task.loop)
-    async with httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=HTTP_TIMEOUT_SECONDS, trust_env=False) as client:
         backend = AgentBackend(task.agent, client)
         state = await backend.read()
         space = node_space(state.support, state.config, {}, {})
@@ -206,12 +208,12 @@ async def _carry_out(task: Task) -> Steered:
         return await steering.run(task.seconds)
 
 
-def main() -> None:
+def carry_out_one(carry_out: Callable[[Task], Coroutine[None, None, Steered]]) -> None:
     """One task from standard input; the server's absence and a policy's errors end it with a traceback."""
     task = Task(**json.loads(sys.stdin.readline()))
     # asyncio.run would wait for the thread of a policy that still thinks.
     loop = asyncio.new_event_loop()
-    steered = loop.run_until_complete(_carry_out(task))
+    steered = loop.run_until_complete(carry_out(task))
     write_log(steered, Path(task.log))
     print("done", flush=True)
     # Its processor time is still to be read.
@@ -221,4 +223,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out_one(_carry_out)

@@ -9,6 +9,9 @@ from typing import Any
 
 from benchmarks.live.outcome import Steered, Switch
 
+#: A policy whose name begins so is not obeyed at once: the control service's own loop decides, guardrails and all.
+GUARDED = "guarded:"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -35,6 +38,11 @@ class Task:
     loop: dict[str, float]
     seconds: float
     log: str
+
+    @property
+    def program(self) -> str:
+        """The module that carries it out in a process of its own."""
+        return "benchmarks.guarded.steering" if self.policy.startswith(GUARDED) else "benchmarks.live.steering"
 
 
 def write_log(steered: Steered, path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What the guardrails cost and what they save: the same policy with and without them, on landscapes and live."""
