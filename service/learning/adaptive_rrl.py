@@ -39,7 +39,7 @@ from service.learning.features import knobs
 from service.learning.history import History
 from service.learning.performance_model import PerformanceModel
 from service.learning.radius_by_bo import radius_by_bo
-from service.learning.regions import Region
+from service.learning.regions import Region, promises_kept
 from service.learning.seeds import seed_points
 from service.learning.space import ConfigSpace
 from service.learning.surrogate import Array, Belief, Posterior, Row, posterior
@@ -242,7 +242,8 @@ class AdaptiveRRL:
             return self._recommend(view, seed, Intent.EXPLORE, why)
         rng = np.random.default_rng([self._seed, self._observed])
         order = sorted(view.tried.values(), key=lambda row: row.trial.first_tick)
-        region = self._region([row.score for row in order])
+        scores = [row.score for row in order]
+        region = self._region(scores)
         inside = region.points(self._space, self._space.nearest(best.config), rng)
         stale = {config for config, row in view.tried.items() if row.sigma >= self._tuning.stale_sigma}
         done = {self._position.get(config) for config in view.measured_here - stale}
@@ -250,7 +251,7 @@ class AdaptiveRRL:
         if not len(candidates):
             return None
         belief = view.beliefs.belief([self._configs[i] for i in candidates], self._knobs[candidates])
-        worth = self._worth(view, best, belief, candidates)
+        worth = self._worth(view, best, belief, candidates, promises_kept(scores))
         top = int(worth.argmax())
         chosen = _Known(self._configs[candidates[top]], float(belief.mean[top]), float(belief.sigma[top]))
         if worth[top] <= 0 or chosen.config == view.incumbent.config:
@@ -261,7 +262,9 @@ class AdaptiveRRL:
         )
         return self._recommend(view, chosen, Intent.EXPLORE, why)
 
-    def _worth(self, view: _View, best: _Known, belief: Belief, candidates: NDArray[np.intp]) -> Array:
+    def _worth(
+        self, view: _View, best: _Known, belief: Belief, candidates: NDArray[np.intp], promises_kept: float
+    ) -> Array:
         """What a trial of each candidate is expected to bring over the horizon, less its cost; shape (n,)."""
         tuning = self._tuning
         if tuning.gain == "expected":
@@ -273,7 +276,7 @@ class AdaptiveRRL:
             # A gain counts by the chance that the objective stays met, and not at all where that is too small.
             gains *= ndtr(-belief.mean / belief.sigma)
             gains[belief.mean + tuning.safety_sigmas * belief.sigma > 0] = 0.0
-        worth: Array = tuning.horizon * gains - losses - 2 * tuning.switch_cost
+        worth: Array = tuning.horizon * promises_kept * gains - losses - 2 * tuning.switch_cost
         return worth
 
     def _region(self, scores: Sequence[float]) -> Region:

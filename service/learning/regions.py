@@ -37,6 +37,23 @@ SUCCESS_GAIN = 0.03
 MAX_POINTS = 1_200
 
 
+def promises_kept(scores: Sequence[float]) -> float:
+    """What part of a promised gain is to be counted on, 0 to 1: the share of trials that kept their promise.
+
+    Each trial was made because it promised to beat the best before it. One kept promise is assumed beforehand.
+
+    Args:
+        scores: Of the trials, in the order in which they were first made; the first is where the search began.
+    """
+    best, kept, made = float("inf"), 1, 1
+    for score in scores:
+        if best < float("inf"):
+            made += 1
+            kept += score < best - SUCCESS_GAIN
+        best = min(best, score)
+    return kept / made
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """A ball on the grid.

@@ -42,7 +42,7 @@ async def test_once_the_objective_is_met_it_settles(world):
     world.add(SimulatedNode(world.clock, batching_helps))
     await world.start()
     await world.until(lambda: world.status().verdict is SloVerdict.MET, within=60)
-    await world.run_for(240)
+    await world.run_for(120)
     switches = len(world.decisions(Action.APPLY))
     await world.run_for(200)
     assert len(world.decisions(Action.APPLY)) <= switches + 1

@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.learning.regions import MAX_POINTS, MAX_RADIUS, MIN_RADIUS, PATIENCE, START_RADIUS, Region
+from service.learning.regions import (
+    MAX_POINTS,
+    MAX_RADIUS,
+    MIN_RADIUS,
+    PATIENCE,
+    START_RADIUS,
+    Region,
+    promises_kept,
+)
 from service.learning.space import ConfigSpace, default_space
 
 SPACE = default_space(2)
@@ -63,3 +71,13 @@ def test_the_whole_space_is_sampled_alike_for_the_same_seed_and_otherwise_for_an
     draws = [region.points(space, space.points[0], np.random.default_rng(seed)).tolist() for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
     assert max(draws[0]) > len(space) // 2
+
+
+def test_before_any_trial_a_promise_is_believed() -> None:
+    assert promises_kept([]) == promises_kept([0.3]) == 1.0
+
+
+def test_promises_count_by_the_share_that_was_kept() -> None:
+    assert promises_kept([0.0, -0.5, -0.6]) == 1.0
+    assert promises_kept([0.0, -0.5, -0.4, -0.51]) == 0.5
+    assert promises_kept([0.0] * 10) == 0.1
