@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.grafana.dashboard import Dashboard, Row
-from deploy.grafana.panel import GREEN, RED, Query, Unit
+from deploy.grafana.panel import GREEN, RED, Query, Unit, happened
 from deploy.grafana.visuals import Stat, Table, TimeSeries
 
 _MODELS = Row(
@@ -29,7 +29,7 @@ _MODELS = Row(
                 ("violation 1 h", Unit.RATIO),
                 ("budget left", Unit.RATIO),
                 ("switches left", Unit.NONE),
-                ("agent", Unit.NONE),
+                ("agent answers", Unit.YES_NO),
             ],
             width=24,
         ),
@@ -110,12 +110,7 @@ _PROCESSES = Row(
         ),
         TimeSeries(
             title="Crashes",
-            queries=[
-                Query(
-                    "sum by (instance, process) (increase(regulus_node_crashes_total[$__interval]))",
-                    "{{instance}} {{process}}",
-                )
-            ],
+            queries=[Query(happened("regulus_node_crashes_total", "instance, process"), "{{instance}} {{process}}")],
             width=8,
             bars=True,
             low=0,
@@ -123,11 +118,7 @@ _PROCESSES = Row(
         TimeSeries(
             title="Switches by way",
             about="restart: new processes. version: a new version folder, for sizes and timeouts alone.",
-            queries=[
-                Query(
-                    "sum by (way, outcome) (increase(regulus_node_switches_total[$__interval]))", "{{way}}: {{outcome}}"
-                )
-            ],
+            queries=[Query(happened("regulus_node_switches_total", "way, outcome"), "{{way}}: {{outcome}}")],
             width=8,
             bars=True,
             low=0,
@@ -162,19 +153,19 @@ _REGULUS = Row(
         TimeSeries(
             title="Readings of metrics that failed",
             queries=[Query("sum by (model) (rate(regulus_scrape_failures_total[$__rate_interval]))", "{{model}}")],
-            unit=Unit.PER_SECOND,
+            unit=Unit.TIMES_PER_SECOND,
             width=8,
             low=0,
         ),
         TimeSeries(
             title="Switches by outcome",
-            queries=[Query("sum by (outcome) (increase(regulus_reconfigurations_total[$__interval]))", "{{outcome}}")],
+            queries=[Query(happened("regulus_reconfigurations_total", "outcome"), "{{outcome}}")],
             bars=True,
             low=0,
         ),
         TimeSeries(
             title="Rollbacks",
-            queries=[Query("sum by (model) (increase(regulus_rollbacks_total[$__interval]))", "{{model}}")],
+            queries=[Query(happened("regulus_rollbacks_total", "model"), "{{model}}")],
             bars=True,
             low=0,
         ),

@@ -26,6 +26,8 @@ class Unit(StrEnum):
     MICROSECONDS = "µs"
     RATIO = "percentunit"
     PER_SECOND = "reqps"
+    TIMES_PER_SECOND = "suffix: /s"
+    YES_NO = "bool_yes_no"
     UNIX_SECONDS = "dateTimeFromNow"
     MULTIPLE = "suffix:×"
 
@@ -43,6 +45,18 @@ class Query:
     expr: str
     legend: str = ""
     dashed: bool = False
+
+
+def happened(counter: str, by: str) -> str:
+    """PromQL for how often a counter rose in the time of one bar, in whole numbers, by those labels.
+
+    ``increase`` does not see the rise with which a series begins, so a reason's first decision would never show: a
+    series that was not there one bar ago and is 1 now has happened once.
+    """
+    return (
+        f"sum by ({by}) (({counter} == 1 unless {counter} offset $__interval) "
+        f"or round(increase({counter}[$__interval])))"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,7 @@ _BATCHES = Row(
         TimeSeries(
             title="Batches",
             queries=[Query(_rate(f"{_BATCHING}wrapped_run_count", _NODE), "{{instance}}")],
-            unit=Unit.PER_SECOND,
+            unit=Unit.TIMES_PER_SECOND,
             low=0,
         ),
         TimeSeries(

@@ -93,7 +93,8 @@ _LATENCY = Row(
         ),
         Heatmap(
             title="Latencies",
-            about="How many requests took how long. Two bands mean two kinds of requests, or two states of the server.",
+            about="How many requests took how long, in seconds (microseconds where there is only TensorFlow Serving's "
+            "own histogram). Two bands mean two kinds of requests, or two states of the server.",
             queries=[
                 Query(
                     'sum by (le) (source_model_le:regulus_latency_bucket:rate1m{model="$model", source="regulus"} '
@@ -144,6 +145,7 @@ _ERROR_BUDGET = Row(
             about="Pages: 14.4 over 1 h and 5 m, 6 over 6 h and 30 m. Tickets: 3 over 1 d and 2 h, 1 over 3 d and 6 h.",
             queries=[_burn(window) for window in ("5m", "30m", "1h", "2h", "6h", "1d", "3d")],
             unit=Unit.MULTIPLE,
+            width=8,
             low=0,
             steps=[(0, GREEN), (1, YELLOW), (14.4, RED)],
         ),
@@ -153,17 +155,20 @@ _ERROR_BUDGET = Row(
             "no experiments for a while. 6 over 30m and 6h: only what is known is used.",
             queries=[Query('regulus_error_budget_burn_rate{model="$model"}', "{{window}}")],
             unit=Unit.MULTIPLE,
+            width=8,
             low=0,
             steps=[(0, GREEN), (6, YELLOW), (14.4, RED)],
         ),
         TimeSeries(
             title="Budget left over time",
-            about="From Prometheus, and as the loop sees it: what neither remembers counts as kept.",
+            about="From Prometheus, for whom days that it does not remember were like those that it does; and as the "
+            "loop sees it, for whom they were kept. In the first days the two differ.",
             queries=[
                 Query('model:regulus_error_budget_remaining:ratio30d{model="$model"}', "left"),
                 Query('regulus_error_budget_remaining_ratio{model="$model"}', "left, as the loop sees it"),
             ],
             unit=Unit.RATIO,
+            width=8,
             high=1,
             steps=[(-1, RED), (0, RED)],
         ),

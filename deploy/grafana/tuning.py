@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.grafana.dashboard import Dashboard, Row
-from deploy.grafana.panel import GREEN, RED, YELLOW, Query, Unit
+from deploy.grafana.panel import GREEN, RED, YELLOW, Query, Unit, happened
 from deploy.grafana.variables import FAILED_SWITCHES, MODEL, SWITCHES
 from deploy.grafana.visuals import Stat, StateTimeline, TimeSeries
 
@@ -110,7 +110,7 @@ _DECISIONS = Row(
             about="What was done, or why nothing was. A reason for doing nothing is repeated every five minutes.",
             queries=[
                 Query(
-                    'sum by (action, reason) (increase(regulus_decisions_total{model="$model"}[$__interval])) > 0',
+                    happened('regulus_decisions_total{model="$model"}', "action, reason") + " > 0",
                     "{{action}}: {{reason}}",
                 )
             ],
@@ -126,10 +126,11 @@ _DECISIONS = Row(
             about="Sent to the node: by Regulus, by a person, back to safety; and how they ended.",
             queries=[
                 Query(
-                    'sum by (kind, outcome) (increase(regulus_reconfigurations_total{model="$model"}[$__interval]))',
+                    happened('regulus_reconfigurations_total{model="$model"}', "kind, outcome") + " > 0",
                     "{{kind}}: {{outcome}}",
                 )
             ],
+            width=8,
             bars=True,
             low=0,
         ),
@@ -150,6 +151,7 @@ _DECISIONS = Row(
                 ),
             ],
             unit=Unit.SECONDS,
+            width=8,
             low=0,
         ),
         TimeSeries(
@@ -158,6 +160,7 @@ _DECISIONS = Row(
             "of a switch. loop.max_spike_seconds_per_hour limits them.",
             queries=[Query('increase(regulus_switch_spike_seconds_total{model="$model"}[1h])', "spikes")],
             unit=Unit.SECONDS,
+            width=8,
             low=0,
         ),
     ],
@@ -191,12 +194,7 @@ _LEARNING = Row(
         TimeSeries(
             title="Answers of the policy",
             about="explore: to learn. exploit: the best known. stay: what is in force is best.",
-            queries=[
-                Query(
-                    'sum by (intent) (increase(regulus_recommendations_total{model="$model"}[$__interval]))',
-                    "{{intent}}",
-                )
-            ],
+            queries=[Query(happened('regulus_recommendations_total{model="$model"}', "intent"), "{{intent}}")],
             bars=True,
             low=0,
         ),

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from deploy.grafana.panel import RED, Json, Panel, Unit
 
+_COUNTED_BY_SECOND = (Unit.PER_SECOND, Unit.TIMES_PER_SECOND)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeSeries(Panel):
@@ -41,11 +43,18 @@ class TimeSeries(Panel):
             "stacking": {"mode": "normal" if self.bars else "none", "group": "A"},
             "scaleDistribution": {"type": "log", "log": 10} if self.log else {"type": "linear"},
             "thresholdsStyle": {"mode": "dashed" if self.steps else "off"},
+            # Where nothing happened, Grafana's axis would reach 100.
+            **({"axisSoftMax": 1} if self.bars or self.unit in _COUNTED_BY_SECOND else {}),
         }
 
     def _defaults(self) -> Json:
-        # Lines have colours of their own; the steps are drawn as lines.
-        return {**Panel._defaults(self), "color": {"mode": "palette-classic"}}
+        # Lines have colours of their own; the steps are drawn as lines. Settings and counts are whole numbers.
+        return {
+            **({"decimals": 0} if self.stepped or self.bars else {}),
+            **({"noValue": "None in this time"} if self.bars else {}),
+            **Panel._defaults(self),
+            "color": {"mode": "palette-classic"},
+        }
 
     def _overrides(self) -> list[Json]:
         return [
