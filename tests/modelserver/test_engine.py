@@ -201,7 +201,8 @@ async def test_draining_waits_for_a_call_whose_client_has_gone(make: Callable[[H
     await eventually(lambda: session.running, "calls")
     gone.cancel()
     draining = asyncio.ensure_future(engine.drain())
-    await asyncio.sleep(0.01)
+    for _ in range(20):
+        await asyncio.sleep(0)
     assert not draining.done()
     session.gate.set()
     await draining
