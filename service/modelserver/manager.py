@@ -307,7 +307,7 @@ class ModelManager:
     async def _reread_model_list(self) -> None:
         file = self.flags.model_config_file
         try:
-            models = await asyncio.to_thread(read_model_config_file, file)
+            models = await asyncio.to_thread(read_model_config_file, file, again=bool(self.models))
             if models != self.models:
                 await self.reload(models)
             self._complaints.pop(file, None)

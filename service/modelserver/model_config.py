@@ -87,13 +87,25 @@ def model_configs(flags: ServerFlags) -> list[ModelConfig]:
     return [ModelConfig(name=flags.model_name, base_path=_base_path(flags.model_base_path, flags.model_name))]
 
 
-def read_model_config_file(path: str | Path) -> list[ModelConfig]:
+def read_model_config_file(path: str | Path, *, again: bool = False) -> list[ModelConfig]:
     """Read and check a ModelServerConfig textproto.
 
+    Args:
+        path: The file.
+        again: Whether models of an earlier reading are served. Then a file that holds nothing is refused, as
+            TensorFlow Serving does: somebody may just be writing it. An empty ``model_config_list {}`` is an order.
+
     Raises:
-        ServingError: NOT_FOUND without such a file; INVALID_ARGUMENT when it is wrong.
+        ServingError: NOT_FOUND without such a file; INVALID_ARGUMENT when it is wrong; FAILED_PRECONDITION when it
+            holds nothing and must not.
     """
     message = textproto.parse(textproto.read(path), model_server_config_pb2.ModelServerConfig(), str(path))
+    if again and message.WhichOneof("config") is None:
+        raise ServingError(
+            Code.FAILED_PRECONDITION,
+            "Cannot transition to requested config."
+            " It is only legal to transition from one ModelConfigList to another.",
+        )
     return model_configs_from_proto(message)
 
 

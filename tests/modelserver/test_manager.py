@@ -302,10 +302,13 @@ async def test_the_model_config_file_is_read_again(base: Path, tmp_path: Path) -
     file = tmp_path / "models.config"
     file.write_text(listing("latest {}"))
     flags: dict[str, Any] = {"model_config_file": str(file), "model_config_file_poll_wait_seconds": 1}
-    async with serving([model(base)], clock=QuickClock(), **flags) as manager:
-        file.write_text("this is no list {")
-        await asyncio.sleep(0.05)
-        assert manager.servable(NAME).version == 2
+    clock = QuickClock()
+    async with serving([model(base)], clock=clock, **flags) as manager:
+        for nonsense in ("this is no list {", ""):
+            file.write_text(nonsense)
+            before = clock.naps
+            await eventually(lambda before=before: clock.naps > before + 5, "the file was read")
+            assert manager.servable(NAME).version == 2
         file.write_text(listing("specific { versions: 1 }"))
         await eventually(lambda: manager.servable(NAME).version == 1, "version 1 alone")
 

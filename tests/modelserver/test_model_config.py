@@ -71,6 +71,17 @@ def test_an_empty_list_serves_nothing() -> None:
     assert parsed("model_config_list {}") == []
 
 
+def test_a_file_that_is_empty_takes_no_model_away_but_an_empty_list_does(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text("# nothing yet\n")
+    assert read_model_config_file(file) == []
+    with pytest.raises(ServingError, match="only legal to transition from one ModelConfigList to another") as refused:
+        read_model_config_file(file, again=True)
+    assert refused.value.code is Code.FAILED_PRECONDITION
+    file.write_text("model_config_list {}")
+    assert read_model_config_file(file, again=True) == []
+
+
 @pytest.mark.parametrize(
     ("policy", "chosen"),
     [

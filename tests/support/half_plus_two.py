@@ -91,7 +91,14 @@ async def eventually(condition: Callable[[], object], what: str, timeout: float 
 
 
 class QuickClock:
-    """Real time, but nobody sleeps longer than a hundredth of a second."""
+    """Real time, but nobody sleeps longer than a hundredth of a second.
+
+    Attributes:
+        naps: How often somebody slept to the end.
+    """
+
+    def __init__(self) -> None:
+        self.naps = 0
 
     def time(self) -> float:
         return time.time()
@@ -101,3 +108,4 @@ class QuickClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(min(seconds, 0.01))
+        self.naps += 1
