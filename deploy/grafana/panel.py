@@ -26,7 +26,7 @@ class Unit(StrEnum):
     MICROSECONDS = "µs"
     RATIO = "percentunit"
     PER_SECOND = "reqps"
-    TIMES_PER_SECOND = "suffix: /s"
+    TIMES_PER_SECOND = "suffix:/s"
     YES_NO = "bool_yes_no"
     UNIX_SECONDS = "dateTimeFromNow"
     MULTIPLE = "suffix:×"

@@ -11,6 +11,14 @@ _MEASURED = 'regulus_window_tail_latency_seconds{model="$model"}'
 _PREDICTED = 'regulus_recommendation_latency_seconds{model="$model", bound="expected"}'
 
 
+_BATCHING = 'regulus_config_value{model="$model", knob="enable_batching"}'
+#: What the largest batch is in effect.
+BATCH_SIZE = (
+    'max without (knob) (regulus_config_value{model="$model", knob="max_batch_size"} '
+    f"and on (model) {_BATCHING} == 1 or {_BATCHING} + 1 == 1)"
+)
+
+
 def _knobs(*names: str) -> list[Query]:
     return [Query(f'regulus_config_value{{model="$model", knob="{name}"}}', name) for name in names]
 
@@ -71,8 +79,8 @@ _CONFIGURATION = Row(
     [
         TimeSeries(
             title="Batch size",
-            about="Largest batch. Batching may be off: then requests run one by one, whatever this says.",
-            queries=_knobs("max_batch_size", "enable_batching"),
+            about="Largest batch; 1 while batching is off: then requests run one by one, whatever max_batch_size says.",
+            queries=[Query(BATCH_SIZE, "max_batch_size")],
             width=8,
             stepped=True,
             low=0,

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from deploy.grafana.__main__ import DASHBOARDS, FOLDER, file_of, main, stale
 from deploy.grafana.dashboard import COLUMNS, Dashboard
+from deploy.grafana.panel import happened
+from deploy.grafana.tuning import BATCH_SIZE
 
 ALL = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda one: one.uid)
 
@@ -82,3 +88,37 @@ def _walk(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list):
         for inner in value:
             yield from _walk(inner)
+
+
+def _shows(expr: str, at: str, *values: float) -> dict[str, Any]:
+    samples = [{"labels": f'{{r="{name}"}}', "value": value} for name, value in zip("ab", values, strict=False)]
+    return {"expr": expr.replace("$__interval", "1m").replace("$model", "m"), "eval_time": at, "exp_samples": samples}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+def test_a_counter_that_begins_at_one_has_happened_once_and_batching_off_is_a_batch_of_one(tmp_path: Path) -> None:
+    counts, of = happened("c", "r"), 'regulus_config_value{model="m", r="a", knob='
+    cases = {
+        "evaluation_interval": "5s",
+        "tests": [
+            {
+                "interval": "5s",
+                "input_series": [
+                    {"series": 'c{r="a"}', "values": "_x13 1x30"},
+                    {"series": 'c{r="b"}', "values": "0x13 1x3 2x30"},
+                    {"series": f'{of}"max_batch_size"}}', "values": "1000x10 8x30"},
+                    {"series": f'{of}"enable_batching"}}', "values": "0x10 1x30"},
+                ],
+                "promql_expr_test": [
+                    _shows(counts, "2m", 1, 2),
+                    _shows(counts, "3m", 0, 0),
+                    _shows(f"max by (r) ({BATCH_SIZE})", "30s", 1),
+                    _shows(f"max by (r) ({BATCH_SIZE})", "2m", 8),
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "cases.yml"
+    file.write_text(yaml.safe_dump(cases))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
