@@ -32,6 +32,7 @@ from service.cli.demo.ports import Ports, claim
 from service.domain.decision import Mode
 from service.domain.errors import BackendError
 from service.domain.serving_config import ServingConfig
+from service.learning.space import queue_length
 from service.node.processes import kill, marked
 
 MODEL = "half_plus_two"
@@ -39,10 +40,17 @@ MODEL = "half_plus_two"
 #: Usual load, requests a second.
 GRPC_RATE, REST_RATE = 40.0, 20.0
 
-#: Two configurations that orders change between.
-CONFIGS = (
-    ServingConfig(enable_batching=True, max_batch_size=8, batch_timeout_micros=0, num_batch_threads=2),
-    ServingConfig(enable_batching=True, max_batch_size=16, batch_timeout_micros=0, num_batch_threads=2),
+#: Two configurations that orders change between. Their queue is as long as Regulus makes it itself: what was held while a
+#: killed server had no successor comes to that one all at once.
+CONFIGS = tuple(
+    ServingConfig(
+        enable_batching=True,
+        max_batch_size=size,
+        batch_timeout_micros=0,
+        num_batch_threads=2,
+        max_enqueued_batches=queue_length(size),
+    )
+    for size in (8, 16)
 )
 
 EMBEDDED, NODE = "embedded", "node"
