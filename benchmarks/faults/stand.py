@@ -40,8 +40,8 @@ MODEL = "half_plus_two"
 #: Usual load, requests a second.
 GRPC_RATE, REST_RATE = 40.0, 20.0
 
-#: Two configurations that orders change between. Their queue is as long as Regulus makes it itself: what was held while a
-#: killed server had no successor comes to that one all at once.
+#: Two configurations that orders change between. Their queue is as long as Regulus makes it itself, for what was held
+#: while a killed server had no successor comes to that one all at once.
 CONFIGS = tuple(
     ServingConfig(
         enable_batching=True,
