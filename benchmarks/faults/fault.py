@@ -20,12 +20,14 @@ class Fault:
         on: The kind of stand that it is tried on.
         run: Injects it, lifts it, waits for the recovery, and checks on the way.
         soak: Whether it may be part of a soak: it costs no history and leaves all as it was.
+        renews: Whether a process whose memory a soak looks at is another one afterwards.
     """
 
     name: str
     on: str
     run: Run
     soak: bool
+    renews: bool
 
     @property
     def must_hold(self) -> str:
@@ -37,17 +39,18 @@ class Fault:
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(name: str, on: str, *, soak: bool = True) -> Callable[[Run], Run]:
+def fault(name: str, on: str, *, soak: bool = True, renews: bool = False) -> Callable[[Run], Run]:
     """Enter a function into the registry; its docstring says what must hold.
 
     Args:
         name: Of the fault.
         on: Kind of stand.
         soak: Whether it may be part of a soak: it costs no history and leaves all as it was.
+        renews: Whether the control service, the agent or Envoy is another process afterwards.
     """
 
     def enter(run: Run) -> Run:
-        FAULTS[name] = Fault(name, on, run, soak)
+        FAULTS[name] = Fault(name, on, run, soak, renews)
         return run
 
     return enter

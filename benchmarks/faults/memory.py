@@ -1,7 +1,7 @@
 """Memory: what processes hold, sampled over time, and whether it grows.
 
 A process that is killed and started again begins anew, so growth is looked for within lifetimes: the slope is common
-to all of them, the level each one's own. The first minute of a life is not counted: caches fill.
+to all of them, the level each one's own. The first five minutes of a life are not counted: caches fill.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-SETTLING_SECONDS = 60.0
+SETTLING_SECONDS = 300.0
 _CONFIDENCE = 0.9
 _FEWEST = 10
 

@@ -92,25 +92,25 @@ def _judge(trial: Trial, present: ServingConfig | None, old: ServingConfig, new:
     trial.expect("the change is there wholly or not at all", present == (new if made else old), present)
 
 
-@fault("agent killed (−9) mid-switch: new processes begun", NODE)
+@fault("agent killed (−9) mid-switch: new processes begun", NODE, renews=True)
 async def agent_killed_begun(trial: Trial) -> None:
     """The old configuration serves throughout; the next agent ends what was begun."""
     await _killed_at(trial, begun)
 
 
-@fault("agent killed (−9) mid-switch: new processes available", NODE)
+@fault("agent killed (−9) mid-switch: new processes available", NODE, renews=True)
 async def agent_killed_available(trial: Trial) -> None:
     """The old configuration serves throughout; the next agent ends what was begun."""
     await _killed_at(trial, available)
 
 
-@fault("agent killed (−9) mid-switch: Envoy being told", NODE)
+@fault("agent killed (−9) mid-switch: Envoy being told", NODE, renews=True)
 async def agent_killed_moving(trial: Trial) -> None:
     """Old and new processes both serve until the next agent decides for one of them."""
     await _killed_at(trial, moving)
 
 
-@fault("agent killed (−9) mid-switch: old processes draining", NODE)
+@fault("agent killed (−9) mid-switch: old processes draining", NODE, renews=True)
 async def agent_killed_draining(trial: Trial) -> None:
     """The new configuration serves; the next agent lets the old processes finish, and ends them."""
     await _killed_at(trial, committed)

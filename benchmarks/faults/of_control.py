@@ -17,7 +17,7 @@ _NOT_ALONE = ("lease", "another control", "somebody else", "writes to this node"
 _TOLD_AS = ("lease_held", "config_changed_outside", "reconciled")
 
 
-@fault("control service killed (−9)", EMBEDDED)
+@fault("control service killed (−9)", EMBEDDED, renews=True)
 async def control_killed(trial: Trial) -> None:
     """The server serves on with what is in force; the next start goes on from the history and says what it found."""
     control = trial.stand.control
@@ -30,7 +30,7 @@ async def control_killed(trial: Trial) -> None:
     await trial.says("reconciled", "as the history has it")
 
 
-@fault("control service killed (−9) right after a switch was ordered", EMBEDDED)
+@fault("control service killed (−9) right after a switch was ordered", EMBEDDED, renews=True)
 async def control_killed_after_order(trial: Trial) -> None:
     """What was acknowledged is in the history; what is in force afterwards is known to it, whoever put it there."""
     stand = trial.stand

@@ -96,7 +96,7 @@ async def _limp(pid: int) -> None:
         await asyncio.sleep(_RUNS)
 
 
-@fault("Envoy killed (−9)", NODE)
+@fault("Envoy killed (−9)", NODE, renews=True)
 async def envoy_killed(trial: Trial) -> None:
     """What it had in hand and what comes while nobody listens is lost; the agent starts it again at once."""
     stand = trial.stand

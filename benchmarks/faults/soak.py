@@ -23,6 +23,8 @@ _SAMPLE_SECONDS = 5.0
 _QUIET_SECONDS = (5.0, 20.0)
 #: The load is between these times the usual one, drawn anew for each fault.
 _LOADS = (0.3, 3.0)
+#: Processes that are looked at are killed in this first part of it only, so that their lives after it are long.
+_RENEWING_SHARE = 0.3
 #: What belongs to the embedded server alone makes no sense on a node.
 _HUNG_EMBEDDED = "embedded server hung (SIGSTOP)"
 
@@ -91,7 +93,9 @@ async def soak(faults: Sequence[Fault], seconds: float, rng: np.random.Generator
         begun, minutes = time.monotonic(), 0
         try:
             while time.monotonic() - begun < seconds:
-                fault = chosen[int(rng.integers(len(chosen)))]
+                early = time.monotonic() - begun < _RENEWING_SHARE * seconds
+                open_to = [one for one in chosen if early or not one.renews] or chosen
+                fault = open_to[int(rng.integers(len(open_to)))]
                 load = float(rng.uniform(*_LOADS))
                 progress.begin(f"{fault.name}, at {load:.1f} times the usual load")
                 sent, lost = await _quiet(present, load, float(rng.uniform(*_QUIET_SECONDS)))
@@ -184,8 +188,8 @@ def soak_tables(found: dict[str, Any]) -> list[Table]:
         for one in found["growth"]
     ]
     note = (
-        "Slope within lifetimes of a process, its first minute left out, with the 90 % interval; – where no life was "
-        "long enough."
+        "Slope within lifetimes of a process, its first five minutes left out, with the 90 % interval; – where no life "
+        "was long enough."
     )
     return [
         Table("Soak", ["what", "how much"], summary),
