@@ -34,7 +34,9 @@ COPY --from=wheel /wheels /wheels
 RUN pip --python /opt/regulus/bin/python install --quiet --no-deps --no-index /wheels/*.whl
 
 FROM build AS embedded-environment
-RUN python install_locked.py --python /opt/regulus/bin/python --extra modelserver --extra load
+# What is removed are headers for those who compile operations of their own: 430 MB that nothing here reads.
+RUN python install_locked.py --python /opt/regulus/bin/python --extra modelserver --extra load \
+    && rm -r /opt/regulus/lib/python3.*/site-packages/tensorflow/include
 COPY --from=wheel /wheels /wheels
 RUN pip --python /opt/regulus/bin/python install --quiet --no-deps --no-index /wheels/*.whl
 

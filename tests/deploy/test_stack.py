@@ -34,6 +34,13 @@ KILL = (
     " if p.name.isdigit() and int(p.name) not in (1, me)]"
 )
 
+#: Asks the agent for its configuration, from the control service's container; prints the status it answers with.
+ASK_AGENT = (
+    "import httpx, pathlib, sys;"
+    "held = {'Authorization': 'Bearer ' + pathlib.Path(p).read_text().strip() for p in sys.argv[1:]};"
+    "print(httpx.get('http://modelserver:8502/agent/v1/config', headers=held, trust_env=False).status_code)"
+)
+
 pytestmark = [
     pytest.mark.timeout(3600),
     pytest.mark.skipif(os.environ.get("STACK_TESTS") != "1", reason="takes minutes and gigabytes: make test-stack"),
@@ -133,6 +140,7 @@ def stack() -> Iterator[Stack]:
                 compose("down", "--volumes", "--timeout", "60")
             left = docker.docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={project}")
             left += docker.docker("volume", "ls", "--quiet", "--filter", f"name={project}")
+            left += docker.docker("network", "ls", "--quiet", "--filter", f"name={project}")
             assert not left.strip(), "taken down, something is left"
     except NoEngineError as error:
         pytest.skip(str(error))
@@ -155,6 +163,18 @@ def test_the_api_asks_for_the_token(stack: Stack) -> None:
     url = f"http://127.0.0.1:{stack.ports['REGULUS_PORT']}"
     assert httpx.get(f"{url}/v1/models", trust_env=False).status_code == 401
     assert stack.api("GET", "/v1/models").json()["models"][0]["name"] == MODEL
+
+
+def test_the_agent_asks_for_a_token_of_its_own_and_the_node_cannot_read_the_other(stack: Stack) -> None:
+    def status(*token_file: str) -> int:
+        return int(stack.compose("exec", "-T", "control", "python", "-c", ASK_AGENT, *token_file))
+
+    assert status() == 401
+    assert status("/run/regulus/token") == 401
+    assert status("/run/regulus-agent/token") == 200
+    assert stack.compose("exec", "-T", "modelserver", "ls", "/run/regulus", "/run/regulus-agent").split() == [
+        "/run/regulus:", "/run/regulus-agent:", "token",
+    ]  # fmt: skip
 
 
 def test_prometheus_scrapes_everything_and_accepts_every_rule(stack: Stack) -> None:
@@ -216,16 +236,37 @@ def test_the_control_service_dies_and_nobody_notices_but_prometheus(stack: Stack
 def test_the_model_server_dies_and_comes_back_and_the_control_service_finds_it(stack: Stack) -> None:
     rest = f"http://127.0.0.1:{stack.ports['REGULUS_REST_PORT']}/v1/models/{MODEL}"
     assert http_ok(rest)
+    before = stack.api("GET", f"/v1/models/{MODEL}/config").json()["config"]
     _kill(stack, "modelserver")
     wait_until(lambda: stack.well(["modelserver"]) and http_ok(rest), what="the model server is back", timeout=120)
 
     def found() -> bool:
         now = stack.api("GET", f"/v1/models/{MODEL}").json()
-        return bool(now["agent_reachable"]) and now["config"] is not None
+        return bool(now["agent_reachable"]) and bool(now["config"] == before)
 
-    wait_until(found, what="the control service has found it", timeout=120)
+    wait_until(found, what="the control service has found it, with the configuration that was in force", timeout=120)
     answer = stack.change({"enable_batching": True, "max_batch_size": 4, "allowed_batch_sizes": []})
     assert answer.status_code == 200, answer.text
+
+
+def test_all_parts_stopped_and_started_again_are_well_and_remember(stack: Stack) -> None:
+    def scraped() -> float:
+        found = stack.prometheus('count_over_time(up{job="regulus"}[1h])')
+        return float(found[0]["value"][1]) if found else 0
+
+    def manual() -> Any:
+        return stack.api("GET", f"/v1/models/{MODEL}/decisions?action=manual").json()["items"]
+
+    decisions, scrapes = manual(), scraped()
+    stack.compose("restart", *sorted(stack.services))
+    wait_until(lambda: stack.well(sorted(stack.services)), what="everything is well again", timeout=180)
+    wait_until(
+        lambda: bool(stack.api("GET", f"/v1/models/{MODEL}").json()["agent_reachable"]),
+        what="the agent is reached",
+        timeout=120,
+    )
+    assert manual() == decisions
+    assert scraped() >= scrapes > 0
 
 
 def test_the_load_generator_of_the_stack_works(stack: Stack) -> None:
