@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -125,29 +127,34 @@ def of_scenario(study: Study, scenario: Scenario) -> Table:
 
 def reasons(study: Study) -> Table:
     """What the loop said while it did nothing."""
-    guarded = [variant for variant in study.variants if variant.guarded]
-    said = [study.said(variant) for variant in guarded]
-    found = {reason for one in said for reason, share in one.items() if share >= _LEAST_SHARE}
-    names = sorted(found, key=lambda reason: -sum(one.get(reason, 0.0) for one in said))
-    rows = [
-        [f"`{name}`" if name != ACTING else "(just acted)", *(f"{100 * one.get(name, 0.0):.0f}" for one in said)]
-        for name in names
-    ]
-    note = "Share of the time for which the loop gave this reason for doing nothing, %; asked every five seconds."
-    return Table("What the loop said", ["reason", *(_label(one) for one in guarded)], rows, note)
+    note = (
+        "Share of the time for which the loop gave this reason for doing nothing, %; asked every five seconds. Left "
+        "out is what nobody was told for half a percent of the time."
+    )
+    said = {_label(variant): study.said(variant) for variant in study.variants if variant.guarded}
+    return _shares("What the loop said", said, note)
 
 
 def gates(study: Study) -> Table:
     """Which gates were closed."""
-    guarded = [variant for variant in study.variants if variant.guarded]
-    closed = [study.closed(variant) for variant in guarded]
-    names = sorted({name for one in closed for name in one}, key=lambda name: -sum(one.get(name, 0) for one in closed))
-    rows = [[f"`{name}`", *(f"{100 * one.get(name, 0.0):.0f}" for one in closed)] for name in names]
     note = (
         "Share of the time for which the last thing that the loop said had found the gate closed, %. Gates about a "
         "choice are asked only where those before asking were open; several may be closed to one choice."
     )
-    return Table("Which gates were closed", ["gate", *(_label(one) for one in guarded)], rows, note)
+    closed = {_label(variant): study.closed(variant) for variant in study.variants if variant.guarded}
+    return _shares("Which gates were closed", closed, note)
+
+
+def _shares(title: str, found: Mapping[str, Mapping[str, float]], note: str) -> Table:
+    """A column for each name that somebody has a share of, the largest first."""
+    totals = Counter[str]()
+    for one in found.values():
+        totals.update({name: share for name, share in one.items() if share >= _LEAST_SHARE})
+    names = [name for name, _ in totals.most_common()]
+    rows = [[label, *(f"{100 * one.get(name, 0.0):.0f}" for name in names)] for label, one in found.items()]
+    return Table(
+        title, [_HEADER[0], *(f"`{name}`" if name != ACTING else "(just acted)" for name in names)], rows, note
+    )
 
 
 def _label(variant: Variant) -> str:

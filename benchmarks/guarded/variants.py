@@ -43,24 +43,30 @@ def _pair(policy: str) -> tuple[Variant, Variant]:
     return Variant(policy, UNGUARDED, guarded=False), Variant(policy, GUARDED)
 
 
-def _set(label: str, **settings: float) -> Variant:
-    return Variant(OURS, label, settings=tuple(settings.items()))
-
-
 #: The pairs that are compared.
 PAIRS: tuple[tuple[Variant, Variant], ...] = (_pair(OURS), _pair(RECKLESS))
 
-#: Guardrails of our policy taken out, or drawn tighter, one at a time.
-SINGLE: tuple[Variant, ...] = (
+#: Guardrails taken out, or drawn tighter, one at a time.
+_SINGLE: dict[str, dict[str, float]] = {
     # 0 is as far as you like, 1 not at all.
-    _set("safety factor 0", safety_factor=0.0),
-    _set("safety factor 1", safety_factor=1.0),
-    _set("no dwell", min_dwell_seconds=0.0),
-    _set("no switch budgets", max_switches_per_hour=3600, reserved_switches=0, max_spike_seconds_per_hour=3600.0),
+    "safety factor 0": {"safety_factor": 0.0},
+    "safety factor 1": {"safety_factor": 1.0},
+    "no dwell": {"min_dwell_seconds": 0.0},
+    "no switch budgets": {
+        "max_switches_per_hour": 3600,
+        "reserved_switches": 0,
+        "max_spike_seconds_per_hour": 3600.0,
+    },
     # Ten times the stretches: no run is long enough to burn the budget of ten hours.
-    _set("no error budget", burn_window_scale=10.0),
+    "no error budget": {"burn_window_scale": 10.0},
     # As the demonstration has it: the stretches are 6, 36, 72 and 432 seconds.
-    _set("error budget of minutes", burn_window_scale=0.02),
-)
+    "error budget of minutes": {"burn_window_scale": 0.02},
+}
 
-VARIANTS: tuple[Variant, ...] = (*PAIRS[0], *SINGLE, *PAIRS[1])
+
+def _all(pair: tuple[Variant, Variant]) -> tuple[Variant, ...]:
+    singles = (Variant(pair[1].policy, label, settings=tuple(changes.items())) for label, changes in _SINGLE.items())
+    return (*pair, *singles)
+
+
+VARIANTS: tuple[Variant, ...] = tuple(variant for pair in PAIRS for variant in _all(pair))
