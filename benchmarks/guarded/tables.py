@@ -128,8 +128,8 @@ def of_scenario(study: Study, scenario: Scenario) -> Table:
 def reasons(study: Study) -> Table:
     """What the loop said while it did nothing."""
     note = (
-        "Share of the time for which the loop gave this reason for doing nothing, %; asked every five seconds. Left "
-        "out is what nobody was told for half a percent of the time."
+        "Share of the time for which the loop gave this reason for doing nothing, %; asked every five seconds. "
+        "Those given for less than 0.5 % of it everywhere are left out."
     )
     said = {_label(variant): study.said(variant) for variant in study.variants if variant.guarded}
     return _shares("What the loop said", said, note)

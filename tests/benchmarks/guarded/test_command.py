@@ -18,7 +18,7 @@ from tests.benchmarks.guarded.conftest import NAME
 
 def test_pairs_are_played_published_and_not_played_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     docs = tmp_path / "docs.md"
-    docs.write_text("before\n<!-- guarded: begin -->\nold\n<!-- guarded: end -->\nafter\n")
+    docs.write_text("before\n<!-- guarded: begin -->\nwhat stood here\n<!-- guarded: end -->\nafter\n")
     arguments = ["--variants", "guarded:random", "--only", NAME, "--windows", "6", "--seeds", "2", "--workers", "1"]
     arguments += ["--out", str(tmp_path / "out"), "--docs", str(docs)]
     assert main(arguments) == 0
@@ -30,7 +30,7 @@ def test_pairs_are_played_published_and_not_played_again(tmp_path: Path, capsys:
     text = docs.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "what stood here" not in text
     assert f"random, stationary:{NAME}" in text
     assert (tmp_path / "docs" / "guarded.svg").read_text() == (tmp_path / "out" / "guarded.svg").read_text()
     capsys.readouterr()
