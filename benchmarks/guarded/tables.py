@@ -139,7 +139,8 @@ def gates(study: Study) -> Table:
     """Which gates were closed."""
     note = (
         "Share of the time for which the last thing that the loop said had found the gate closed, %. Gates about a "
-        "choice are asked only where those before asking were open; several may be closed to one choice."
+        "choice are asked only where those before asking were open; several may be closed to one choice. Where a trial "
+        "was refused and the best known configuration asked for in its place, what closed to the latter counts."
     )
     closed = {_label(variant): study.closed(variant) for variant in study.variants if variant.guarded}
     return _shares("Which gates were closed", closed, note)
