@@ -24,7 +24,7 @@ from service.api.dependencies import Running
 from service.api.directory import Directory
 from service.api.middleware import Admission, BodyLimit, RequestContext
 from service.api.routes import audit as audit_routes
-from service.api.routes import configurations, export, history, models
+from service.api.routes import configurations, export, history, models, take_in
 from service.api.routes import service as service_routes
 from service.api.settings import Settings
 from service.control.supervisor import Supervisor
@@ -83,7 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.running = None
     problems.install(app)
-    routes = (models, configurations, history, export, audit_routes, service_routes)
+    routes = (models, configurations, history, export, take_in, audit_routes, service_routes)
     for each in routes:
         app.include_router(each.router)
     # FastAPI's documented way to replace the document is to replace the method.
@@ -125,7 +125,7 @@ async def _running(settings: Settings, registry: CollectorRegistry, audit: Audit
         try:
             await supervisor.start()
             _log.info("started", models=supervisor.names(), version=__version__)
-            yield Running(supervisor, store, registry, audit)
+            yield Running(supervisor, store, registry, audit, settings.server)
         finally:
             await supervisor.stop()
     finally:

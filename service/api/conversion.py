@@ -268,7 +268,7 @@ def _budget_out(budget: BudgetState) -> ErrorBudgetOut:
 def _quarantine_out(config: ServingConfig, held: Quarantine) -> QuarantineOut:
     return QuarantineOut(
         config=config_out(config),
-        until=held.until if math.isfinite(held.until) else None,
+        until=held.until,
         reason=held.reason,
         explanation=held.explanation,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
@@ -10,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from service.access.audit import AuditLog
 from service.api import examples
+from service.api.settings import ServerSettings
 from service.control.supervisor import Supervisor
 from service.store import Store
 
@@ -26,12 +28,16 @@ class Running:
         store: The history.
         registry: Our own metrics.
         audit: Who changed what, and who was refused.
+        server: How large and slow requests may be.
+        importing: Held while a history is imported: one at a time.
     """
 
     supervisor: Supervisor
     store: Store
     registry: CollectorRegistry
     audit: AuditLog
+    server: ServerSettings
+    importing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def running(request: Request) -> Running:

@@ -21,6 +21,7 @@ from service.api.accounting import Accounting
 from service.api.auth import OPEN_PATHS, Caller, Gate, Refusal
 from service.api.directory import Directory
 from service.api.facts import Facts
+from service.api.scopes import STREAMED_OPERATIONS
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -177,7 +178,10 @@ def _beyond_scope(known: Facts, caller: Caller) -> Refusal | None:
 
 
 class BodyLimit:
-    """Reads the whole body before a route runs: at most ``max_bytes``, within ``timeout_seconds``."""
+    """Reads the whole body before a route runs: at most ``max_bytes``, within ``timeout_seconds``.
+
+    Operations that stream see to that themselves.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int, timeout_seconds: float) -> None:
         self.app = app
@@ -186,7 +190,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or facts.of(scope).operation.id in STREAMED_OPERATIONS:
             await self.app(scope, receive, send)
             return
         path = scope["path"]

@@ -41,8 +41,9 @@ def _operation(operation: Mapping[str, Any]) -> Iterator[str]:
             yield f"| `{parameter['name']}` | {parameter['in']} | {kind} | {parameter['description']} |"
         yield ""
     if body := operation.get("requestBody"):
-        schema = body["content"][_JSON]["schema"]
-        yield from (f"Body: {_type(schema)}.", "")
+        schema = body["content"].get(_JSON, {}).get("schema")
+        kinds = " or ".join(f"`{media}`" for media in body["content"])
+        yield from (f"Body: {_type(schema)}." if schema else f"Body: {kinds}. {body['description']}", "")
     yield from ("| status | answer |", "|---|---|")
     for status, answer in operation["responses"].items():
         content = answer.get("content", {}).get(_JSON)

@@ -278,7 +278,7 @@ class QuarantineOut(BaseModel):
     model_config = shown(examples.QUARANTINE)
 
     config: ConfigBody = Field(description="Which.")
-    until: float | None = Field(description="Until when, Unix seconds; null while this service runs.")
+    until: float = Field(description="Until when, Unix seconds.")
     reason: Reason = Field(description="Why, as a code.")
     explanation: str = Field(description="Why, as a sentence.")
 

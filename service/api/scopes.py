@@ -35,7 +35,13 @@ _OPERATE = (
     "skipLearning",
     "putKillSwitch",
 )
-_ADMIN = ("listAudit",)
+_ADMIN = (
+    "listAudit",
+    "importHistory",
+)
+
+#: Operations whose body is no small JSON document: they read it themselves, piece by piece, and see to its bounds.
+STREAMED_OPERATIONS = frozenset({"importHistory"})
 
 #: Operation id → the least scope that may call it.
 SCOPES: Mapping[str, Scope] = MappingProxyType(

@@ -122,6 +122,13 @@ class ServerSettings(Section):
         description="Largest request body, bytes. The largest sensible one, a configuration with many allowed batch "
         "sizes, is below 10 kB.",
     )
+    max_import_bytes: int = Field(
+        default=1_073_741_824,
+        ge=1_024,
+        le=1_099_511_627_776,
+        description="Largest history that may be imported through the API, bytes; as much room is needed for temporary "
+        "files. 1 GiB holds ten models with all that is kept by default.",
+    )
     body_timeout_seconds: float = Field(
         default=10.0,
         gt=0,

@@ -22,6 +22,7 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -88,6 +89,7 @@ class AgentBackend:
         self._lease_url = url.rstrip("/") + LEASE_PATH
         self._headers = {CONTROLLER_HEADER: controller} if controller is not None else {}
         self._writes = False
+        self._dead: str | None = None
         self._client = client
         self._read_timeout = read_timeout_seconds
         self._apply_timeout = apply_timeout_seconds
@@ -101,7 +103,19 @@ class AgentBackend:
         status, body = await self._call("GET", None, self._read_timeout)
         if status != httpx.codes.OK:
             raise self._refused("GET", status, body)
-        return self._state(body)
+        state = self._state(body)
+        dead, self._dead = self._dead, None
+        if dead is not None and state.lease_holder == dead:
+            await self._release(dead)
+            state = replace(state, lease_holder=None)
+        return state
+
+    def succeed(self, dead: str) -> None:
+        """Give the lease of a controller that is certainly dead back for it, once, so that it need not run out.
+
+        It is not taken: should the dead be alive after all, one of the two gets it, and the other is refused.
+        """
+        self._dead = dead
 
     async def apply(self, config: ServingConfig, generation: int) -> BackendState:
         """Put ``config`` in force; see :meth:`service.backends.protocol.Backend.apply`.
@@ -137,10 +151,13 @@ class AgentBackend:
         """Give the lease back, if this may hold it, so that a successor need not wait until it has run out."""
         if self._writes and self._headers:
             self._writes = False
-            # RuntimeError: the client is closed already.
-            with contextlib.suppress(httpx.HTTPError, TimeoutError, RuntimeError):
-                async with asyncio.timeout(_RELEASE_SECONDS):
-                    await self._client.delete(self._lease_url, headers=self._headers)
+            await self._release(self._headers[CONTROLLER_HEADER])
+
+    async def _release(self, holder: str) -> None:
+        # RuntimeError: the client is closed already.
+        with contextlib.suppress(httpx.HTTPError, TimeoutError, RuntimeError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._client.delete(self._lease_url, headers={CONTROLLER_HEADER: holder})
 
     async def _call(
         self, method: str, order: Mapping[str, Any] | None, timeout_seconds: float

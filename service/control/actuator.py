@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from service.control.journal import Journal
 from service.control.node import Node, Order
 from service.control.probation import Probation
 from service.control.settings import LoopSettings
-from service.control.situation import Block, Permission, Quarantine
+from service.control.situation import INFEASIBLE_SECONDS, Block, Permission, Quarantine
 from service.control.spikes import SpikeMeter
 from service.control.track import Track
 from service.domain.clock import Clock
@@ -198,7 +197,10 @@ class Actuator:
         before = self._remembered.incumbent if self._remembered else None
         if self._track.probation is not None and self._track.probation.config != state.config:
             self._track.probation = None
-        await self._complete(state)
+        completed = await self._complete(state)
+        if before is not None and before != state.config and not completed:
+            somebody = state.generation > (self._remembered.generation or 0) if self._remembered else False
+            self._track.changed(self._clock.monotonic(), by_user=somebody, probation=None)
         await self.remember()
         if before is None:
             why = "first look at this node"
@@ -271,8 +273,8 @@ class Actuator:
             await self.hold(error.block.reason, f"{name}: {error.block.explanation}", inputs=order.inputs)
         except InfeasibleConfigError as error:
             why = f"the node cannot run it ({error})"
-            held = self._quarantine(order.config, math.inf, Reason.INFEASIBLE, why)
-            await self.hold(Reason.INFEASIBLE, f"{name}: {why}; it will not be tried again", inputs=held)
+            held = self._quarantine(order.config, INFEASIBLE_SECONDS, Reason.INFEASIBLE, why)
+            await self.hold(Reason.INFEASIBLE, f"{name}: {why}; it will not be tried again for a day", inputs=held)
         except ApplyTimeoutError as error:
             why = f"it was not ready in time ({error})"
             held = self._not_again_soon(order, why)
@@ -297,11 +299,10 @@ class Actuator:
         return self._quarantine(order.config, self._settings.quarantine_seconds, Reason.APPLY_FAILED, why)
 
     def _quarantine(self, config: ServingConfig, seconds: float, reason: Reason, explanation: str) -> dict[str, Any]:
-        """Not to be tried for a while; returns what a decision keeps of it for the next start."""
+        """Not to be tried for a while; returns what a decision says of it."""
         until = self._clock.monotonic() + seconds
         self._track.put_in_quarantine(config, Quarantine(until=until, reason=reason, explanation=explanation))
-        lasting = None if math.isinf(seconds) else seconds
-        return {"quarantine": {"config": config.to_dict(), "seconds": lasting, "explanation": explanation}}
+        return {"quarantine": {"config": config.to_dict(), "seconds": seconds, "explanation": explanation}}
 
     async def _in_force(self, order: Order, state: BackendState) -> Decision:
         before = self._node.state.config if self._node.state else None
@@ -316,7 +317,8 @@ class Actuator:
         explanation, inputs = order.explanation, dict(order.inputs)
         if state.config != order.config:
             explanation += f"; the node made it {state.config.describe()}"
-            inputs |= self._quarantine(order.config, math.inf, Reason.INFEASIBLE, "the node ran something else instead")
+            why = "the node ran something else instead"
+            inputs |= self._quarantine(order.config, INFEASIBLE_SECONDS, Reason.INFEASIBLE, why)
         order = replace(order, explanation=explanation, inputs=inputs)
         decision = self._decision_of(order, before, state.config, state.generation)
         log.info(

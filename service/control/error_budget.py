@@ -54,6 +54,9 @@ ALARMS = (
     Alarm(Burn.SLOW, ("30m", 1800.0), ("6h", 21_600.0), 6.0),
 )
 
+#: The longest stretch over which a burn rate is taken, seconds.
+LONGEST_STRETCH_SECONDS = max(seconds for alarm in ALARMS for _, seconds in (alarm.short, alarm.long))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState:

@@ -14,7 +14,6 @@ import structlog
 
 from service.backends.protocol import Backend
 from service.control.actuator import Actuator
-from service.control.backoff import Backoff
 from service.control.board import Board
 from service.control.commands import Commands
 from service.control.error_budget import ErrorBudget
@@ -23,6 +22,7 @@ from service.control.judge import NotYet, judge
 from service.control.kill_switch import KillSwitch
 from service.control.learner import Learner, PolicyFactory
 from service.control.maintenance import MaintenanceWindow
+from service.control.memory import Memory
 from service.control.node import Node
 from service.control.pilot import Pilot
 from service.control.recall import Recall
@@ -32,6 +32,7 @@ from service.control.situation import Permission, learning_left
 from service.control.status import ModelStatus
 from service.control.track import Track
 from service.control.workers import Workers
+from service.domain.backoff import Backoff
 from service.domain.clock import Clock
 from service.domain.decision import Action, Decision, Mode, Reason, Recommendation
 from service.domain.errors import InvalidValueError, StoreError, TelemetryError
@@ -109,6 +110,7 @@ class ModelLoop:
             budget=ErrorBudget(settings.error_budget_period_seconds, settings.burn_window_scale),
             waiting_since=clock.monotonic(),
         )
+        self._memory = Memory(model.name, self._track, store, clock, workers)
         self._recall = Recall(model.name, store, settings, clock, workers)
         self._sight = Sight(model.name, scraper, settings, clock, metrics)
         self._journal = Journal(model.name, store, settings, clock, metrics, workers)
@@ -132,6 +134,7 @@ class ModelLoop:
             actuator=self._actuator,
             learner=self._learner,
             track=self._track,
+            memory=self._memory,
             spikes=self._sight.spikes,
             permission=self._permission,
             store=store,
@@ -186,6 +189,7 @@ class ModelLoop:
         try:
             async with self._lock:
                 judged = await self._round()
+                await self._memory.keep()
         except StoreError as error:
             self._fail(Reason.STORE_UNAVAILABLE, f"the history cannot be used, so nothing is changed: {error}")
             log.error("history failed", model=self._name, error=str(error))
@@ -262,7 +266,7 @@ class ModelLoop:
             return None
         since = track.first_window_at
         watched = None if since is None else self._clock.monotonic() - since
-        left = learning_left(self._settings, self._learner.observations, watched)
+        left = learning_left(self._settings, track.windows_seen, watched)
         track.learnt = left is None
         return left
 
@@ -373,4 +377,6 @@ class ModelLoop:
         """End the learning period; see Supervisor."""
         async with self._lock:
             await self._resume()
-            return await self._commands.skip_learning()
+            decision = await self._commands.skip_learning()
+            await self._memory.keep()
+            return decision

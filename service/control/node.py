@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.backends.protocol import Backend, BackendPhase, BackendState
-from service.control.backoff import Backoff
 from service.control.probation import Probation
 from service.control.settings import LoopSettings
+from service.domain.backoff import Backoff
 from service.domain.clock import Clock
 from service.domain.decision import Action, Reason, Recommendation
 from service.domain.errors import (

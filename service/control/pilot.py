@@ -18,6 +18,7 @@ from service.control.guardrails import (
 )
 from service.control.judge import Judgement, same_load
 from service.control.learner import Learner
+from service.control.memory import Memory
 from service.control.node import Node, Order
 from service.control.outlook import Outlook
 from service.control.probation import Outcome, Probation, Ruling, comparable, rule
@@ -44,6 +45,7 @@ class Pilot:
         actuator: Carries out orders.
         learner: The policy.
         track: The loop's memory.
+        memory: Keeps what guardrails must not forget.
         spikes: Tells what a switch cost.
         permission: What a person allows at this moment.
         store: Where observations are kept.
@@ -61,6 +63,7 @@ class Pilot:
         actuator: Actuator,
         learner: Learner,
         track: Track,
+        memory: Memory,
         spikes: SpikeMeter,
         permission: Callable[[], Permission],
         store: Store,
@@ -74,6 +77,7 @@ class Pilot:
         self._actuator = actuator
         self._learner = learner
         self._track = track
+        self._memory = memory
         self._spikes = spikes
         self._permission = permission
         self._store = store
@@ -112,6 +116,7 @@ class Pilot:
             load_changed=load_changed,
             first_violation=probation is None and before is not None and before.met and not load_changed,
         )
+        await self._memory.keep()
         deliberation = Deliberation(judgement, track.slo, situation.budget)
         deliberation.spike(spike if probation is None or failed is not None else None)
         if await self._flee(situation, deliberation):
@@ -125,6 +130,7 @@ class Pilot:
         """Charge a window to the budgets; returns what the switch before it cost, seconds, if there was one."""
         track, window, now = self._track, judgement.window, self._clock.monotonic()
         requests = window.succeeded + window.rejected + window.failed
+        track.windows_seen += 1
         track.budget.add(now, window.duration_seconds, requests, window.violation_ratio(track.slo))
         track.note_judgement(incumbent, judgement, now)
         tails = [known.tail.value for known in (before, judgement) if known is not None and known.tail is not None]

@@ -16,13 +16,16 @@ from service.domain.slo import Slo
 #: The span of the switch budget, seconds.
 BUDGET_SECONDS = 3600.0
 
+#: How long a configuration that the node could not run is not tried, seconds: it may have grown by then.
+INFEASIBLE_SECONDS = 86_400.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
     """Why a configuration is not to be tried.
 
     Attributes:
-        until: Monotonic time at which it may be tried again, seconds; infinite for never.
+        until: Monotonic time at which it may be tried again, seconds.
         reason: What happened.
         explanation: What happened, as a sentence.
     """

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from functools import cache
+from random import Random
 
 import httpx
 import structlog
@@ -17,6 +18,7 @@ from service.control.loop import ModelLoop
 from service.control.settings import LoopSettings, ModelSettings
 from service.control.status import ModelStatus
 from service.control.workers import Workers
+from service.domain.backoff import Backoff
 from service.domain.clock import Clock, SystemClock
 from service.domain.decision import Decision, Mode, Recommendation
 from service.domain.errors import InvalidValueError, StoreError, UnknownModelError
@@ -95,7 +97,7 @@ class Supervisor:
         for name in names:
             if names.count(name) > 1:
                 raise InvalidValueError("models", f"{name!r} is given twice; names must be unique")
-        controller = controller_name()
+        self._controller = controller_name()
         self._settings = settings
         self._store = store
         self._clock = clock or SystemClock()
@@ -104,17 +106,17 @@ class Supervisor:
         self._kill_switch = KillSwitch(store, self._workers)
         self._clients = {model.name: client_factory() for model in models}
         self._pages: dict[str, MetricsPage] = {}
-        self._backends = {model.name: self._backend(model, controller) for model in models}
+        self._backends = {model.name: self._backend(model) for model in models}
         self._loops = {model.name: self._loop(model, policy_factory) for model in models}
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _backend(self, model: ModelSettings, controller: str) -> AgentBackend:
+    def _backend(self, model: ModelSettings) -> AgentBackend:
         return AgentBackend(
             model.agent_url,
             self._clients[model.name],
             read_timeout_seconds=self._settings.agent_timeout_seconds,
             apply_timeout_seconds=self._settings.apply_timeout_seconds,
-            controller=controller,
+            controller=self._controller,
         )
 
     def _loop(self, model: ModelSettings, policy_factory: PolicyFactory) -> ModelLoop:
@@ -143,13 +145,32 @@ class Supervisor:
                 self._clock,
                 timeout_seconds=self._settings.scrape_timeout_seconds,
                 share_seconds=PAGE_SHARE * self._settings.scrape_interval_seconds,
+                backoff=self._page_backoff(model.metrics_url),
             )
         return page
 
+    def _page_backoff(self, url: str) -> Backoff:
+        """Pauses no longer than makes metrics count as missing, so that a server that is back is soon seen again."""
+        longest = min(self._settings.metrics_stale_seconds, self._settings.max_backoff_seconds)
+        rng = Random(url)  # noqa: S311 — spreads pauses and guards nothing
+        return Backoff(self._settings.scrape_interval_seconds, longest, rng)
+
     async def start(self) -> None:
-        """Begin all loops and return at once; whether they have found their feet is told by :meth:`ready`."""
+        """Begin all loops and return; whether they have found their feet is told by :meth:`ready`."""
+        await self._succeed()
         self._tasks = [asyncio.create_task(loop.run(), name=f"loop:{name}") for name, loop in self._loops.items()]
         self._tasks.append(asyncio.create_task(self._prune(), name="prune"))
+
+    async def _succeed(self) -> None:
+        """Spare the nodes the leases of a service that died on this database."""
+        try:
+            dead = await self._workers.store(self._store.keep, self._controller)
+        except StoreError as error:
+            log.warning("it is not known who steered before: leases run out by themselves", error=str(error))
+            return
+        if dead is not None:
+            for backend in self._backends.values():
+                backend.succeed(dead)
 
     async def stop(self) -> None:
         """End all loops and release connections. Idempotent.
@@ -292,8 +313,10 @@ class Supervisor:
             raise UnknownModelError(model) from None
 
     async def _prune(self) -> None:
-        """Drop more history than is to be kept, now and every hour."""
+        """Drop more history than is to be kept, now and every hour, and keep the database once nobody else does."""
         while True:
+            # The service that was there before may have ended after this one began.
+            await self._succeed()
             try:
                 for model in self._loops:
                     # A few rows at a time, so that loops need not wait to write, nor a stop for the end.

@@ -37,7 +37,8 @@ class Track:
         good_failed: The newest window in which the last known good violated the objective; None when it has not since.
         frozen_until: Until when nothing unknown is tried because the error budget burned fast.
         measured: The newest judgement of each configuration, and when.
-        first_window_at: When the oldest window that is remembered ended; None before the first.
+        windows_seen: Windows that were ever judged, by earlier runs too.
+        first_window_at: When the oldest of them was measured; None before the first.
         learnt: Whether the learning period is over for good: it was skipped, or the loop has acted on its own before.
         quarantine: What is not to be tried, and until when.
         untaught: Configurations put there that the policy has not been told of yet.
@@ -60,6 +61,7 @@ class Track:
     good_failed: Window | None = None
     frozen_until: float = 0.0
     measured: dict[ServingConfig, tuple[float, Judgement]] = field(default_factory=dict)
+    windows_seen: int = 0
     first_window_at: float | None = None
     learnt: bool = False
     quarantine: dict[ServingConfig, Quarantine] = field(default_factory=dict)
@@ -91,11 +93,10 @@ class Track:
         elif config == self.last_known_good:
             self.good_failed = judgement.window
 
-    def put_in_quarantine(self, config: ServingConfig, held: Quarantine, *, untaught: bool = True) -> None:
-        """Keep a configuration from being tried; ``untaught`` when no window has shown the policy how it does."""
+    def put_in_quarantine(self, config: ServingConfig, held: Quarantine) -> None:
+        """Keep a configuration from being tried, of which no window has shown the policy how it does."""
         self.quarantine[config] = held
-        if untaught:
-            self.untaught.append(config)
+        self.untaught.append(config)
 
     def release_quarantine(self, now: float) -> None:
         """Drop what may be tried again."""

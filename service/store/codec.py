@@ -15,6 +15,7 @@ from service.domain.decision import Action, Decision, Mode, Reason, Recommendati
 from service.domain.serving_config import ServingConfig
 from service.domain.window import Window
 from service.domain.workload import Workload
+from service.store.records import StoredGuards, StoredQuarantine
 
 FORMAT = 1
 
@@ -109,6 +110,49 @@ def decision_from_raw(raw: Mapping[str, Any], decision_id: int | None) -> Decisi
         recommendation=Recommendation.from_dict(raw["recommendation"]) if raw["recommendation"] else None,
         inputs=raw["inputs"],
         id=decision_id,
+    )
+
+
+def guards_to_text(guards: StoredGuards) -> str:
+    """What guardrails remember."""
+    return dump(
+        {
+            "frozen_until": guards.frozen_until,
+            "learnt": guards.learnt,
+            "switched_at": guards.switched_at,
+            "chosen_by_user": guards.chosen_by_user,
+            "spikes": guards.spikes,
+            "quarantine": [
+                {
+                    "config": held.config.to_dict(),
+                    "until": held.until,
+                    "reason": held.reason.value,
+                    "explanation": held.explanation,
+                }
+                for held in guards.quarantine
+            ],
+        }
+    )
+
+
+def guards_from_text(text: str, layout: int) -> StoredGuards:
+    """Read what :func:`guards_to_text` wrote; errors as of :func:`load`, or of the values."""
+    raw = load(text, layout)
+    return StoredGuards(
+        frozen_until=raw["frozen_until"],
+        learnt=raw["learnt"],
+        switched_at=raw["switched_at"],
+        chosen_by_user=raw["chosen_by_user"],
+        spikes=tuple((at, seconds) for at, seconds in raw["spikes"]),
+        quarantine=tuple(
+            StoredQuarantine(
+                config=ServingConfig.from_dict(held["config"]),
+                until=held["until"],
+                reason=Reason(held["reason"]),
+                explanation=held["explanation"],
+            )
+            for held in raw["quarantine"]
+        ),
     )
 
 

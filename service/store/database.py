@@ -115,6 +115,38 @@ class Database:
         except SQLAlchemyError as error:
             raise self._failed(error) from error
 
+    @property
+    def file(self) -> Path | None:
+        """Where a SQLite database lies; None in memory, and for any other.
+
+        Raises:
+            StoreError: The database failed.
+        """
+        if self.dialect != "sqlite":
+            return None
+        with self.reading() as connection:
+            listed = connection.exec_driver_sql("PRAGMA database_list")
+            file = next(row.file for row in listed if row.name == "main")
+        return Path(file).resolve() if file else None
+
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A connection of the caller's own, without a transaction; it outlives the block, and the caller closes it.
+
+        Raises:
+            StoreError: The database failed within the block; says which and what to do. The connection is closed.
+        """
+        try:
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        except SQLAlchemyError as error:
+            raise self._failed(error) from error
+        connection.detach()
+        try:
+            yield connection
+        except SQLAlchemyError as error:
+            connection.close()
+            raise self._failed(error) from error
+
     def _failed(self, error: SQLAlchemyError) -> StoreError:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         advice = next((f"; {told}" for words, told in _ADVICE if words in reason.lower()), "")

@@ -19,10 +19,11 @@ from service.domain.decision import Mode
 from service.domain.errors import InvalidValueError, RegulusError
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
-from service.store import codec, rows
+from service.store import codec, rows, tallies
 from service.store.database import Database
 from service.store.exporting import LAYOUT
 from service.store.schema import DECISIONS, MODELS, OBSERVATIONS
+from service.store.tally import Tally
 
 #: Longest line, bytes; the longest sensible one is below 100 kB.
 MAX_LINE_BYTES = 8 * 2**20
@@ -64,11 +65,12 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _NewRow:
-    """A row to be, and the line it stands in."""
+    """A row to be, the line it stands in and, of an observation, what it adds to the tally of its hour."""
 
     line: int
     time: float
     values: dict[str, Any]
+    tally: Tally | None = None
 
     @property
     def identity(self) -> tuple[float, str]:
@@ -134,7 +136,7 @@ class _Import:
         if tail is None:
             tail = self._tails[kind, model] = _Tail(self._newest(table, model))
         there = self._there(table, model, [row.time for row in batch])
-        fresh: list[dict[str, Any]] = []
+        fresh: list[_NewRow] = []
         for row in batch:
             if row.identity == tail.identity:
                 tail.passed = True
@@ -149,9 +151,10 @@ class _Import:
                     "then the newer file into a new database",
                 )
             there.add(row.identity)
-            fresh.append(row.values)
+            fresh.append(row)
         if fresh:
-            self._connection.execute(insert(table), fresh)
+            self._connection.execute(insert(table), [row.values for row in fresh])
+            tallies.add(self._connection, self._database, model, (row.tally for row in fresh if row.tally is not None))
         if table is OBSERVATIONS:
             self._taken.observations += len(fresh)
         else:
@@ -240,7 +243,8 @@ def _line(number: int, content: dict[str, Any]) -> _Line:
 
 def _row(line: _Line) -> _NewRow:
     values = _understood(line, _observation_values if line.kind == "observation" else _decision_values)
-    return _NewRow(line.number, values["observed_at" if line.kind == "observation" else "decided_at"], values)
+    tally = values.pop("tally", None)
+    return _NewRow(line.number, values["observed_at" if line.kind == "observation" else "decided_at"], values, tally)
 
 
 def _understood(line: _Line, values: Any) -> dict[str, Any]:
@@ -259,6 +263,7 @@ def _observation_values(line: _Line) -> dict[str, Any]:
         "model": line.model,
         "observed_at": _finite(window.started_at + window.duration_seconds, "time"),
         "body": codec.observation_to_text(workload, config, window),
+        "tally": Tally.of(window),
     }
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, or_, sele
 
 from service.domain.decision import Action
 from service.domain.errors import InvalidValueError
+from service.store import tallies
 from service.store.database import Database
 from service.store.schema import DECISIONS, OBSERVATIONS
 
@@ -89,7 +90,7 @@ def prune(database: Database, model: str, retention: Retention, now: float) -> i
         superfluous = _superfluous(database, table, kind, keep, whatever_age, age, now)
         if superfluous is not None:
             deleted += _drop_some(database, table, and_(kind, superfluous))
-    return deleted
+    return deleted + tallies.prune(database, model)
 
 
 def _superfluous(

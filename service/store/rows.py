@@ -9,10 +9,12 @@ from sqlalchemy import Row
 
 from service.domain.decision import Decision, Mode
 from service.domain.errors import StoreError
+from service.domain.histogram import Histogram
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.store import codec
 from service.store.records import StoredObservation, StoredState
+from service.store.tally import Tally
 
 _Record = TypeVar("_Record")
 
@@ -57,10 +59,28 @@ def state(row: Row[Any], database: str) -> StoredState:
             generation=row.generation,
             last_known_good=config(row.last_known_good),
             intent=None if row.intent is None else codec.decision_from_text(row.intent, row.format, None),
+            guards=None if row.guards is None else codec.guards_from_text(row.guards, row.format),
             updated_at=row.updated_at,
         )
 
     return _decoded(read, f"the state of model {row.model!r}", database)
+
+
+def tally(row: Row[Any], database: str) -> Tally:
+    """A row of TALLIES; arguments and errors as of :func:`observation`."""
+
+    def read() -> Tally:
+        return Tally(
+            hour=row.hour,
+            windows=row.windows,
+            began_at=row.began_at,
+            ended_at=row.ended_at,
+            requests=row.requests,
+            lost=row.lost,
+            latency=tuple(Histogram.from_dict(raw) for raw in codec.load(row.latency, row.format)["histograms"]),
+        )
+
+    return _decoded(read, f"the tally of hour {row.hour} of model {row.model!r}", database)
 
 
 def _decoded(read: Callable[[], _Record], what: str, database: str) -> _Record:

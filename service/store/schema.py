@@ -57,4 +57,29 @@ MODELS = Table(
     Column("intent", Text),
     Column("format", SmallInteger, nullable=False),
     Column("updated_at", Float(53), nullable=False),
+    Column("guards", Text),
+)
+
+#: What the windows that ended within an hour add up to; stays when they go.
+TALLIES = Table(
+    "tallies",
+    METADATA,
+    Column("model", String(200), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("windows", BigInteger, nullable=False),
+    Column("began_at", Float(53), nullable=False),
+    Column("ended_at", Float(53), nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("lost", BigInteger, nullable=False),
+    Column("format", SmallInteger, nullable=False),
+    Column("latency", Text, nullable=False),
+)
+
+#: One row: the service that keeps the database for itself, or did so last.
+KEEPER = Table(
+    "keeper",
+    METADATA,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("name", String(128), nullable=False),
+    Column("place", Text, nullable=False),
 )

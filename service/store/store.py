@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import IO, Any
 
-from sqlalchemy import Row, Select, Table, insert, select, update
+from sqlalchemy import Row, Select, Table, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.domain.clock import Clock, SystemClock
@@ -17,13 +17,15 @@ from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.window import Window
 from service.domain.workload import Workload
-from service.store import codec, rows
+from service.store import codec, rows, tallies
 from service.store.database import Database
 from service.store.exporting import export_lines
 from service.store.importing import TakenIn, import_lines
-from service.store.records import StoredObservation, StoredState
+from service.store.keeping import Keeping
+from service.store.records import StoredGuards, StoredObservation, StoredState
 from service.store.retention import Retention, prune
 from service.store.schema import DECISIONS, MODELS, OBSERVATIONS
+from service.store.tally import Tally, hour_of
 
 #: Observations fetched at once during a replay.
 REPLAY_PAGE = 200
@@ -46,6 +48,7 @@ class Store:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._keeping = Keeping(database)
         self._upsert = sqlite.insert if database.dialect == "sqlite" else postgresql.insert
 
     @classmethod
@@ -64,8 +67,20 @@ class Store:
         return cls(Database(url, busy_timeout_seconds=busy_timeout_seconds), clock or SystemClock())
 
     def close(self) -> None:
-        """Release connections. Idempotent."""
+        """Release connections, and let another service keep the database. Idempotent."""
+        self._keeping.end()
         self._database.close()
+
+    def keep(self, name: str) -> str | None:
+        """Keep the database for this service until :meth:`close`; see :mod:`service.store.keeping`.
+
+        Args:
+            name: Of this service.
+
+        Returns:
+            The name of the service that kept it before and is certainly dead; None where that is not known.
+        """
+        return self._keeping.begin(name)
 
     def add_observation(self, model: str, workload: Workload, config: ServingConfig, window: Window) -> int:
         """Remember a window; returns its id."""
@@ -77,7 +92,9 @@ class Store:
         }
         with self._database.transaction() as connection:
             added = insert(OBSERVATIONS).values(values).returning(OBSERVATIONS.c.id)
-            return int(connection.execute(added).scalar_one())
+            number = int(connection.execute(added).scalar_one())
+            tallies.add(connection, self._database.name, model, [Tally.of(window)])
+        return number
 
     def observations(self, model: str, *, limit: int = 100, before_id: int | None = None) -> list[StoredObservation]:
         """Observations, newest first; the next page starts with ``before_id`` the last one's id."""
@@ -101,6 +118,26 @@ class Store:
             if len(page) < REPLAY_PAGE:
                 return
             next_id = page[-1].id + 1
+
+    def tallies(self, model: str, *, since: float) -> list[Tally]:
+        """What the windows of each hour add up to, from the hour of ``since`` (Unix time, seconds) on, oldest first.
+
+        They reach back further than the observations: a year.
+        """
+        with self._database.reading() as connection:
+            return tallies.read(connection, self._database.name, model, hour_of(since))
+
+    def seen(self, model: str) -> tuple[int, float | None]:
+        """How many windows of a model were ever remembered, within a year, and when the first began (None: none).
+
+        Those that were written before there were tallies count as long as they are held.
+        """
+        held = select(func.count(), func.min(OBSERVATIONS.c.observed_at)).where(OBSERVATIONS.c.model == model)
+        with self._database.reading() as connection:
+            tallied, began_at = tallies.seen(connection, model)
+            windows, oldest = connection.execute(held).one()
+        moments = [moment for moment in (began_at, oldest) if moment is not None]
+        return max(tallied, windows), min(moments, default=None)
 
     def add_decision(self, decision: Decision) -> Decision:
         """Remember a decision; returned with its id."""
@@ -169,6 +206,10 @@ class Store:
         start, it tells what the program before died at: whether it came into force, the agent knows.
         """
         self._put(decision.model, intent=codec.decision_to_text(decision))
+
+    def put_guards(self, model: str, guards: StoredGuards) -> None:
+        """Remember what the guardrails must not forget."""
+        self._put(model, guards=codec.guards_to_text(guards))
 
     def prune(
         self,

@@ -1,8 +1,9 @@
 """MetricsPage: one server's metrics page, fetched and parsed once for all models that are read from it.
 
 What a server sends is not trusted. A fetch has a time limit and a size limit, nothing compressed is unpacked (a few
-kilobytes may unfold to gigabytes), a large page is parsed in a thread, and one that is expensive to parse is fetched
-less often: so no server takes more than a share of this process, whatever it sends.
+kilobytes may unfold to gigabytes), a large page is parsed in a thread, one that is expensive to parse is fetched less
+often, and one that cannot be had is asked for less and less often: so no server takes more than a share of this
+process, whatever it sends.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from service.domain.backoff import Backoff
 from service.domain.clock import Clock
 from service.domain.errors import TelemetryError
 from service.telemetry.exposition import Page, parse_page
@@ -58,6 +60,7 @@ class MetricsPage:
         timeout_seconds: For the whole fetch.
         share_seconds: A page, or the error in its place, that is younger than this is given to further readers; 0
             fetches for each of them.
+        backoff: How long an error is given to all readers before the page is asked for again; None: as a page.
     """
 
     def __init__(
@@ -68,12 +71,14 @@ class MetricsPage:
         *,
         timeout_seconds: float = 2.0,
         share_seconds: float = 0.0,
+        backoff: Backoff | None = None,
     ) -> None:
         self._url = url
         self._client = client
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._share_seconds = share_seconds
+        self._backoff = backoff or Backoff(0.0, 0.0)
         self._turn = asyncio.Lock()
         self._last: Fetched | TelemetryError | None = None
         self._good_until = -float("inf")
@@ -101,8 +106,11 @@ class MetricsPage:
                 self._last = None
                 try:
                     self._last = await self._fetch(asked)
+                    self._backoff.succeeded()
                 except TelemetryError as error:
                     self._last = error
+                    failed = self._clock.monotonic()
+                    self._good_until = failed + self._backoff.failed(failed)
                 self._good_until = max(self._good_until, asked + self._share_seconds)
                 self._fetches += 1
             last = self._last

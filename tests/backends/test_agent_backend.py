@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.backends.agent_backend import MAX_ANSWER_BYTES, AgentBackend, controller_name
+from service.backends.agent_backend import CONTROLLER_HEADER, MAX_ANSWER_BYTES, AgentBackend, controller_name
 from service.domain.clock import SystemClock
 from service.domain.errors import (
     ApplyTimeoutError,
@@ -220,3 +220,54 @@ async def test_an_error_page_of_something_in_between_is_no_verdict():
 async def test_a_redirect_is_not_followed():
     with pytest.raises(BackendUnavailableError, match="307"):
         await answering(307, b"", "text/plain").read()
+
+
+class TestALeaseOfTheDead:
+    """A simulated agent with a lease, as the real one's door answers."""
+
+    def agent(self, holder: str | None) -> tuple[httpx.AsyncClient, list[str]]:
+        freed: list[str] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            if request.method == "DELETE":
+                freed.append(request.headers[CONTROLLER_HEADER])
+                return httpx.Response(204)
+            lease = {"holder": holder, "since": 1.0, "expires": 2.0} if holder and holder not in freed else None
+            return httpx.Response(200, json=described(lease=lease))
+
+        return httpx.AsyncClient(transport=httpx.MockTransport(answer)), freed
+
+    async def test_is_given_back_once_and_no_longer_told(self):
+        client, freed = self.agent("dead")
+        backend = AgentBackend("http://agent.test", client, controller="heir")
+        backend.succeed("dead")
+        assert (await backend.read()).lease_holder is None
+        assert (await backend.read()).lease_holder is None
+        assert freed == ["dead"]
+
+    async def test_is_left_to_anybody_else(self):
+        client, freed = self.agent("somebody alive")
+        backend = AgentBackend("http://agent.test", client, controller="heir")
+        backend.succeed("dead")
+        assert (await backend.read()).lease_holder == "somebody alive"
+        assert freed == []
+
+    async def test_is_given_back_only_at_the_first_look(self):
+        """Should the dead be alive after all, the two must not take the lease from each other for ever."""
+        client, freed = self.agent(None)
+        backend = AgentBackend("http://agent.test", client, controller="heir")
+        backend.succeed("dead")
+        await backend.read()
+        other, taken = self.agent("dead")
+        backend._client = other
+        assert (await backend.read()).lease_holder == "dead"
+        assert freed == taken == []
+
+    async def test_waits_until_the_agent_answers(self):
+        backend = answering(503, {})
+        backend.succeed("dead")
+        with pytest.raises(BackendUnavailableError):
+            await backend.read()
+        backend._client, freed = self.agent("dead")
+        await backend.read()
+        assert freed == ["dead"]

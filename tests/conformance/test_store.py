@@ -315,6 +315,7 @@ def test_many_threads_may_write_and_read_at_once(store: Store) -> None:
     assert sorted(numbers) == [o.id for o in store.replay("m")]
     assert len(set(numbers)) == 80
     assert len(store.decisions("m", limit=1000)) == 80
+    assert [(tally.hour, tally.windows) for tally in store.tallies("m", since=0.0)] == [(472_222, 80)]
 
 
 def test_closing_twice_is_no_error(store: Store) -> None:

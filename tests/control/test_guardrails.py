@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -233,8 +232,8 @@ class TestOnTheChoice:
         held = Quarantine(until=10_001.0, reason=Reason.APPLY_FAILED, explanation="too slow")
         assert reason_for(choice(), quarantine={OTHER: held}) is Reason.APPLY_FAILED
         assert reason_for(choice(), quarantine={OTHER: replace(held, until=9_999.0)}) is None
-        for_ever = replace(held, until=math.inf, reason=Reason.INFEASIBLE)
-        assert reason_for(choice(), quarantine={OTHER: for_ever}) is Reason.INFEASIBLE
+        infeasible = replace(held, reason=Reason.INFEASIBLE)
+        assert reason_for(choice(), quarantine={OTHER: infeasible}) is Reason.INFEASIBLE
 
     def test_the_reserve_is_for_what_is_known(self):
         spent = tuple(10_000.0 - i for i in range(8))

@@ -6,7 +6,6 @@ import pytest
 from pydantic import ValidationError
 
 from service.backends.protocol import Support
-from service.control.backoff import Backoff
 from service.control.feasible import check_supported, node_space, within_limits
 from service.control.settings import LoopSettings, ModelSettings, SloSettings
 from service.domain.decision import Mode
@@ -27,30 +26,6 @@ MODEL = {
     "metrics_url": "http://127.0.0.1:8501/metrics",
     "slo": {"bound_seconds": 0.05},
 }
-
-
-class TestBackoff:
-    def test_pauses_double_up_to_the_longest(self):
-        backoff = Backoff(1.0, 5.0)
-        assert [backoff.failed(0.0) for _ in range(5)] == [1.0, 2.0, 4.0, 5.0, 5.0]
-
-    def test_it_waits_for_the_pause_and_no_longer(self):
-        backoff = Backoff(2.0, 5.0)
-        assert not backoff.waiting(0.0)
-        backoff.failed(10.0)
-        assert backoff.waiting(11.9)
-        assert not backoff.waiting(12.0)
-
-    def test_success_begins_anew(self):
-        backoff = Backoff(1.0, 8.0)
-        backoff.failed(0.0)
-        backoff.failed(0.0)
-        backoff.succeeded()
-        assert not backoff.waiting(0.0)
-        assert backoff.failed(0.0) == 1.0
-
-    def test_a_longest_below_the_first_is_the_first(self):
-        assert Backoff(3.0, 1.0).failed(0.0) == 3.0
 
 
 class TestSpaceOfANode:

@@ -30,6 +30,9 @@ INSTRUCTIONS = 12
 #: Deaths at any moment, such as within a flush to the disk.
 RANDOM_DEATHS = 30
 
+#: Windows that the release's file holds, which knew no tallies.
+RELEASED = 2
+
 RELEASE = Path(__file__).parents[1] / "store" / "releases" / "0001.sqlite.sql"
 
 #: The child's way to say that something is done: a letter and a number.
@@ -39,7 +42,7 @@ Tell = Callable[[str, int], object]
 def work(path: Path, tell: Tell) -> None:
     """All that a control service writes, once; opening migrates what is older."""
     store = Store.open(f"sqlite:///{path}")
-    tell("v", 2)
+    tell("v", 3)
     tell("o", store.add_observation("m", WORKLOAD, CONFIG, a_window()))
     store.put_intent(a_decision(1, action=Action.APPLY))
     tell("d", store.add_decision(a_decision(1, action=Action.APPLY)).id or 0)
@@ -104,8 +107,12 @@ def check(path: Path, acknowledged: dict[str, set[int]]) -> None:
         acknowledged[what] |= extra
     (version,) = raw.execute("SELECT version_num FROM regulus_schema_version").fetchone()
     columns = {row[1] for row in raw.execute("PRAGMA table_info(models)")}
-    assert (version, "intent" in columns) in (("0001", False), ("0002", True)), "half migrated"
-    assert version == "0002" or not acknowledged["v"], "a migration was acknowledged and is lost"
+    migrated = version == "0003"
+    assert [name in columns for name in ("intent", "guards")] == [migrated] * 2, "half migrated"
+    if migrated:
+        (tallied,) = raw.execute("SELECT coalesce(sum(windows), 0) FROM tallies WHERE model = 'm'").fetchone()
+        assert tallied == len(acknowledged["o"]) - RELEASED, "a window is there and not in its hour's tally, or twice"
+    assert version == "0003" or not acknowledged["v"], "a migration was acknowledged and is lost"
     raw.close()
 
 

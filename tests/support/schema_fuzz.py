@@ -32,6 +32,13 @@ EXAMPLES = int(os.environ.get("REGULUS_FUZZ_EXAMPLES", "6"))
 
 MODES = list(GenerationMode)
 
+
+@schemathesis.serializer("application/jsonl", "application/x-ndjson")
+def _lines(_context: schemathesis.SerializationContext, value: Any) -> bytes:
+    """A body of lines, or whatever is to be sent in its place."""
+    return value.encode("utf-8", "replace") if isinstance(value, str) else repr(value).encode()
+
+
 _CONFORMS = [
     status_code_conformance,
     content_type_conformance,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections.abc import Callable
+from itertools import pairwise
+from random import Random
 
 import httpx
 import pytest
 
+from service.domain.backoff import Backoff
 from service.domain.errors import TelemetryError
 from service.telemetry import metrics_page
 from service.telemetry.exposition import MAX_SERIES, parse_page
@@ -121,3 +125,52 @@ def test_series_beyond_all_measure_are_refused_before_they_cost_time():
     assert parse_page(text).requests == MAX_SERIES
     with pytest.raises(TelemetryError, match=f"more than {MAX_SERIES} series"):
         parse_page(text + COUNT.format("m", 1))
+
+
+class TestAServerThatFails:
+    def page(self, answer: Callable[[], httpx.Response], clock: ManualClock) -> tuple[MetricsPage, list[float]]:
+        """A page, and when it was asked for."""
+        asked: list[float] = []
+
+        def server(request: httpx.Request) -> httpx.Response:
+            asked.append(clock.monotonic())
+            return answer()
+
+        client = httpx.AsyncClient(transport=httpx.MockTransport(server))
+        backoff = Backoff(0.5, 4.0, Random(1))  # noqa: S311 — guards nothing
+        return MetricsPage(URL, client, clock, share_seconds=0.4, backoff=backoff), asked
+
+    async def look(self, page: MetricsPage, clock: ManualClock, seconds: float) -> int:
+        """Three readers look twice a second; returns how often they saw something."""
+        seen = 0
+        for _ in range(round(seconds * 2)):
+            clock.advance(0.5)
+            found = await asyncio.gather(*(page.read() for _ in range(3)), return_exceptions=True)
+            seen += sum(1 for one in found if not isinstance(one, TelemetryError))
+        return seen
+
+    async def test_is_asked_less_and_less_often_up_to_a_bound(self, clock):
+        page, asked = self.page(lambda: httpx.Response(503), clock)
+        assert await self.look(page, clock, 60.0) == 0
+        pauses = [later - earlier for earlier, later in pairwise(asked)]
+        assert 60 / 4.5 - 3 <= len(asked) <= 60 / 2
+        assert max(pauses) <= 4.5
+        assert len(set(pauses[4:])) > 1  # not in step with others that fail
+
+    async def test_is_asked_as_before_from_its_first_answer_on(self, clock):
+        answers = [httpx.Response(503)] * 5
+        page, asked = self.page(
+            lambda: answers.pop() if answers else httpx.Response(200, text=COUNT.format("m", 5)), clock
+        )
+        await self.look(page, clock, 20.0)
+        assert answers == []
+        before = len(asked)
+        assert await self.look(page, clock, 10.0) == 60
+        assert len(asked) == before + 20
+
+    async def test_says_its_error_to_all_meanwhile(self, clock):
+        page, _ = self.page(lambda: httpx.Response(503), clock)
+        for _ in range(5):
+            with pytest.raises(TelemetryError, match="answered 503"):
+                await page.read()
+            clock.advance(0.1)
