@@ -83,7 +83,7 @@ async def test_leaving_auto_while_the_policy_thinks_stops_the_change(world):
 
 async def test_a_new_objective_is_judged_by_at_once(world):
     node = world.add(SimulatedNode(world.clock, slow_default), bound=1.0)
-    await world.start()
+    await world.start(policy=ScriptedPolicy(always(BATCHING), Intent.EXPLORE, predicted=None))
     await world.until(lambda: world.status().verdict is SloVerdict.MET)
     await world.supervisor.set_slo("m", Slo(0.05))
     assert world.status().slo == Slo(0.05)
