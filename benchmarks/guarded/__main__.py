@@ -38,9 +38,9 @@ def measure(options: argparse.Namespace) -> None:
         RegulusError: A run failed.
         KeyboardInterrupt: It was interrupted; what was done is kept.
     """
+    variants = _variants(options.variants, quick=options.quick)
     known = terrains(options.landscapes, options.only)
     wanted = scenarios(loads(one.landscape for one in known.values()), options.kinds, options.windows)
-    variants = _variants(options.variants, quick=options.quick)
     scratch = options.out / "pieces"
     scratch.mkdir(parents=True, exist_ok=True)
     planned = tasks(variants, wanted, options.seeds, options.landscapes, scratch)

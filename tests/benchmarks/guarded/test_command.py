@@ -19,13 +19,11 @@ from tests.benchmarks.guarded.conftest import NAME
 def test_pairs_are_played_published_and_not_played_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     docs = tmp_path / "docs.md"
     docs.write_text("before\n<!-- guarded: begin -->\nwhat stood here\n<!-- guarded: end -->\nafter\n")
-    arguments = ["--variants", "guarded:random", "--only", NAME, "--windows", "6", "--seeds", "2", "--workers", "1"]
+    arguments = ["--variants", "guarded:random", "--only", NAME, "--windows", "3", "--seeds", "1", "--workers", "1"]
     arguments += ["--out", str(tmp_path / "out"), "--docs", str(docs)]
     assert main(arguments) == 0
     found = json.loads((tmp_path / "out" / "guarded.json").read_text())
-    assert [(run["variant"], run["seed"]) for run in found["runs"]] == [
-        (variant, seed) for variant in ("guarded:random", "unguarded:random") for seed in range(2)
-    ]
+    assert [run["variant"] for run in found["runs"]] == ["guarded:random", "unguarded:random"]
     assert all(sum(run["requests"]) > 0 for run in found["runs"])
     text = docs.read_text()
     assert text.startswith("before\n")
