@@ -59,7 +59,7 @@ async def test_a_body_that_is_too_large_is_refused(api: httpx.AsyncClient, annou
     assert "65536 bytes" in answer.json()["detail"]
 
 
-async def test_a_body_that_does_not_arrive_in_time_is_refused(served: Served) -> None:
+async def test_a_body_that_does_not_arrive_in_time_is_refused() -> None:
     async def never_reached(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("the body was not there")
 
@@ -72,8 +72,8 @@ async def test_a_body_that_does_not_arrive_in_time_is_refused(served: Served) ->
     async def send(message: Message) -> None:
         sent.append(message)
 
-    limit = BodyLimit(never_reached, max_bytes=1024, timeout_seconds=0.01)
-    await limit({"type": "http", "path": "/", "headers": []}, stalled, send)
+    limit = RequestContext(BodyLimit(never_reached, max_bytes=1024, timeout_seconds=0.01), **outermost())
+    await limit({"type": "http", "method": "PUT", "path": "/", "headers": []}, stalled, send)
 
     assert sent[0]["status"] == 408
 
