@@ -247,7 +247,7 @@ class Loop(RuleBasedStateMachine):
         """All is well, and something new is promised each time: switches go on, no faster and no more than allowed."""
         self.level = dict.fromkeys(CONFIGS, 0.02)
         self.policy._choose, self.policy._intent = lambda *_: next(self.ever_new), Intent.EXPLOIT
-        await self.world.run_for(6 * DWELL)
+        await self.world.run_for(4 * DWELL)
         self.what_was_done_was_allowed()
         switched = [
             one for one in self.world.decisions(*SWITCHING) if one.decided_at > self.clock.time() - BUDGET_SECONDS
