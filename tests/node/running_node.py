@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,26 +196,41 @@ def _arguments(
     return (*own, *options, "--", *server, *flags)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A request that has its answer.
+
+    Attributes:
+        target: Whom.
+        sent: When, ``time.monotonic()`` seconds.
+        ended: When the answer came.
+        error: What was said in place of a good one.
+    """
+
+    target: str
+    sent: float
+    ended: float
+    error: str | None
+
+
 @dataclass
 class Load:
     """Requests over gRPC and REST, some always in hand, for as long as the block lasts.
 
     Attributes:
-        clients: How many ask, each one thing at a time.
-        answered: Good answers.
-        lost: Others, with what was said.
+        asked: Requests that have an answer of either kind.
+        lost: Those without a good one.
         in_hand: Requests that have no answer yet.
     """
 
-    clients: int
-    answered: int = 0
-    lost: list[str] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    lost: list[Asked] = field(default_factory=list)
     in_hand: int = 0
 
     @property
     def ended(self) -> int:
-        """Requests that have an answer of either kind."""
-        return self.answered + len(self.lost)
+        """How many have an answer of either kind."""
+        return len(self.asked)
 
     async def more(self, count: int = 50) -> None:
         """Wait for so many further answers."""
@@ -229,7 +245,7 @@ class Load:
 @contextlib.asynccontextmanager
 async def load(node: RunningNode, each: int = 4) -> AsyncIterator[Load]:
     """``each`` clients of each protocol that ask without pause."""
-    seen = Load(clients=2 * each)
+    seen = Load()
     stopping = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         tasks = []
@@ -249,13 +265,14 @@ async def load(node: RunningNode, each: int = 4) -> AsyncIterator[Load]:
                 while not stopping.is_set():
                     answer: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
                     seen.in_hand += 1
+                    sent = time.monotonic()
                     transport.send(pool[0], lambda code, message, done=answer: done.set_result((code, message)))
                     code, message = await answer
                     seen.in_hand -= 1
-                    if code == OK:
-                        seen.answered += 1
-                    else:
-                        seen.lost.append(f"{target} {code} {message}")
+                    one = Asked(target, sent, time.monotonic(), None if code == OK else f"{code} {message}")
+                    seen.asked.append(one)
+                    if one.error is not None:
+                        seen.lost.append(one)
                     await asyncio.sleep(0.01)  # a load, not a siege: the machine also starts servers
 
             tasks += [asyncio.create_task(ask()) for _ in range(each)]

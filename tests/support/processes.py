@@ -33,12 +33,17 @@ def http_ok(url: str, tls: ssl.SSLContext | None = None) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = READY_TIMEOUT_SECONDS, what: str = "condition") -> None:
-    """Poll until ``condition`` holds; AssertionError with ``what`` when it never does."""
+def wait_until(
+    condition: Callable[[], bool],
+    timeout: float = READY_TIMEOUT_SECONDS,
+    what: str | Callable[[], str] = "condition",
+) -> None:
+    """Poll until ``condition`` holds; AssertionError with ``what``, or what that says then, when it never does."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come true within {timeout} s")
+            missing = what if isinstance(what, str) else what()
+            raise AssertionError(f"{missing} did not come true within {timeout} s")
         time.sleep(0.05)
 
 
