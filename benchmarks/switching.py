@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import os
 import random
 import sys
 import tempfile
@@ -321,8 +320,6 @@ def _ready(
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
     options = parse(sys.argv[1:] if argv is None else argv)
-    # Processes are started while gRPC's threads run; they begin anew, and its handlers of forks can crash them.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     try:
         uvloop.run(measure(options))
     except (ChildFailedError, RegulusError) as error:

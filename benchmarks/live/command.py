@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -76,8 +75,6 @@ def live(
     is part of what is measured. Cut short with Ctrl-C, it goes on where it was when called again. Keep the machine
     quiet meanwhile; the share that others took is in the tables.
     """
-    # Steering processes are started while gRPC's threads run; they begin anew and need none of its state.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     target = out or (OUT / "live-quick.jsonl" if quick else COMMITTED)
     try:
         results = Results(target)
