@@ -38,6 +38,8 @@ QUICK_SECONDS = 8.0
 _ATTEMPTS = 2
 _WINDOW_SECONDS = 2.5
 _WIDTH = 118
+#: Columns of a terminal that the widest table needs.
+_TABLE_WIDTH = 160
 _INTERRUPTED = 130
 
 
@@ -106,7 +108,8 @@ def _publish(study: Study, out: Path, docs: Path | None) -> None:
     (out / "live.md").write_text(text, encoding="utf-8")
     if docs is not None:
         write_between(docs, SECTION, text)
-    console = Console()
+    narrow = Console()
+    console = narrow if narrow.width >= _TABLE_WIDTH else Console(width=_TABLE_WIDTH)
     for table in tables(study):
         console.print(table.rich())
 
