@@ -1,7 +1,7 @@
 """The agent API: the same calls, bodies and problems for every kind of node.
 
-``GET`` and ``PUT /agent/v1/config``, ``DELETE /agent/v1/lease``, ``GET /agent/v1/health``, ``GET /agent/v1/metrics``,
-``GET /agent/v1/openapi.json``.
+``GET`` and ``PUT /agent/v1/config``, ``DELETE /agent/v1/canary``, ``DELETE /agent/v1/lease``,
+``GET /agent/v1/health``, ``GET /agent/v1/metrics``, ``GET /agent/v1/openapi.json``.
 Controllers that steer by themselves name themselves in the header ``Regulus-Controller``; see ``lease``.
 """
 
@@ -22,7 +22,7 @@ from service.agent import openapi
 from service.agent.door import HEALTH_PATH
 from service.agent.errors import NoMetricsError, NotInForceError
 from service.agent.lease import LeaseBook
-from service.agent.node import Reconfigurable
+from service.agent.node import Reconfigurable, TriesOut
 from service.agent.order import Order, read_order
 from service.agent.problems import ProblemError, answer_problem, answer_refusal, invalid
 from service.domain.errors import InfeasibleConfigError, LeaseHeldError, StaleGenerationError
@@ -44,6 +44,7 @@ class Agent:
         server: Kind and version of the server.
         cpus: Processors of the node; may be fractional.
         memory_bytes: Memory of the node; None for no limit.
+        canaries: Has one of several server processes try a configuration out; None where that is not possible.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class Agent:
         server: tuple[str, str],
         cpus: float,
         memory_bytes: int | None,
+        canaries: TriesOut | None = None,
     ) -> None:
         self._node = node
         self._leases = leases
         self._server = server
         self._cpus = cpus
         self._memory_bytes = memory_bytes
+        self._canaries = canaries
 
     def app(self) -> Starlette:
         """The ASGI application; :class:`service.agent.door.Door` keeps strangers out."""
@@ -67,6 +70,7 @@ class Agent:
             routes=[
                 Route("/agent/v1/config", self._get_config, methods=["GET"]),
                 Route("/agent/v1/config", self._put_config, methods=["PUT"]),
+                Route("/agent/v1/canary", self._delete_canary, methods=["DELETE"]),
                 Route("/agent/v1/lease", self._delete_lease, methods=["DELETE"]),
                 Route(HEALTH_PATH, self._get_health),
                 Route("/agent/v1/metrics", self._get_metrics),
@@ -88,9 +92,11 @@ class Agent:
                 "knobs": {name: {"min": low, "max": high} for name, (low, high) in node.bounds.items()},
                 "cpus": self._cpus,
                 "memory_bytes": self._memory_bytes,
+                "canary": self._canaries is not None,
             },
             "server": {"kind": self._server[0], "version": self._server[1]},
             "lease": lease.to_dict() if lease is not None else None,
+            "canary": _canary(self._canaries),
             **details,
         }
 
@@ -110,16 +116,14 @@ class Agent:
         try:
             self._leases.claim(controller, force=order.force)
             async with asyncio.timeout(order.timeout_seconds):
-                await node.reconfigure(order.config, order.generation)
+                if not order.canary:
+                    await node.reconfigure(order.config, order.generation)
+                elif self._canaries is not None:
+                    await self._canaries.try_out(order.config, order.generation)
+                else:
+                    raise invalid("canary", "must be false: this node cannot split its requests")
         except LeaseHeldError as error:
-            raise ProblemError(
-                423,
-                "Lease held",
-                f"{error}. Stop that controller and wait until its lease has run out, or order it with force.",
-                holder=error.holder,
-                since=error.since,
-                expires=error.expires,
-            ) from error
+            raise _locked(error) from error
         except StaleGenerationError as error:
             raise ProblemError(
                 409,
@@ -151,6 +155,15 @@ class Agent:
         await self.put(read_order(await _body(request), self._node.bounds), controller)
         return _json(await self.describe())
 
+    async def _delete_canary(self, request: Request) -> Response:
+        try:
+            self._leases.claim(_controller(request), force=False)
+        except LeaseHeldError as error:
+            raise _locked(error) from error
+        if self._canaries is not None:
+            await self._canaries.withdraw()
+        return Response(status_code=204)
+
     async def _delete_lease(self, request: Request) -> Response:
         self._leases.release(_controller(request))
         return Response(status_code=204)
@@ -170,6 +183,24 @@ class Agent:
         except NoMetricsError as error:
             raise ProblemError(503, "No metrics", str(error)) from error
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+
+def _canary(canaries: TriesOut | None) -> dict[str, Any] | None:
+    canary = canaries.canary if canaries is not None else None
+    if canary is None:
+        return None
+    return {"generation": canary.generation, "config": canary.config.to_dict(), "ended": canary.ended}
+
+
+def _locked(error: LeaseHeldError) -> ProblemError:
+    return ProblemError(
+        423,
+        "Lease held",
+        f"{error}. Stop that controller and wait until its lease has run out, or order it with force.",
+        holder=error.holder,
+        since=error.since,
+        expires=error.expires,
+    )
 
 
 def _controller(request: Request) -> str | None:

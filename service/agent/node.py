@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from service.domain.serving_config import ServingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A configuration that one of several server processes tries out with its share of the requests.
+
+    Attributes:
+        generation: The number under which it may come into force.
+        config: The configuration.
+        ended: Why it is not tried out any more; None while it is.
+    """
+
+    generation: int
+    config: ServingConfig
+    ended: str | None
 
 
 class Reconfigurable(Protocol):
@@ -57,4 +73,27 @@ class Reconfigurable(Protocol):
         Raises:
             NoMetricsError: It cannot be had.
         """
+        ...
+
+
+class TriesOut(Protocol):
+    """A node that can have one of several server processes try a configuration out."""
+
+    @property
+    def canary(self) -> Canary | None:
+        """What is tried out, or was last and did not come into force."""
+        ...
+
+    async def try_out(self, config: ServingConfig, generation: int) -> None:
+        """Have one process run a configuration; returns when it has its share. Cancelled, it has changed nothing.
+
+        Raises:
+            StaleGenerationError: The number is not newer.
+            InfeasibleConfigError: The node cannot run it, or cannot try it out; names the knob.
+            NotInForceError: It did not come up.
+        """
+        ...
+
+    async def withdraw(self) -> None:
+        """Put an end to what is tried out, if anything is; returns when it gets nothing new."""
         ...

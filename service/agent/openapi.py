@@ -39,6 +39,12 @@ _ORDER = {
         "config": {"$ref": "#/components/schemas/Config"},
         "timeout_seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600, "default": 60},
         "force": {"type": "boolean", "default": False, "description": "Also while another controller has the lease."},
+        "canary": {
+            "type": "boolean",
+            "default": False,
+            "description": "One of several server processes tries it out with its share of the requests, where support "
+            "says canary. Ordered again without, under the same number, it comes into force.",
+        },
     },
 }
 
@@ -64,6 +70,7 @@ _STATE = {
                 },
                 "cpus": {"type": "number", "exclusiveMinimum": 0},
                 "memory_bytes": {"type": ["integer", "null"]},
+                "canary": {"type": "boolean", "description": "Whether one process can try a configuration out."},
             },
         },
         "server": {
@@ -78,6 +85,16 @@ _STATE = {
                 "holder": {"type": "string"},
                 "since": {"type": "number", "description": "Unix seconds."},
                 "expires": {"type": "number", "description": "Unix seconds, unless it is renewed."},
+            },
+        },
+        "canary": {
+            "description": "What one process tries out, or tried out last and was not put in force.",
+            "type": ["object", "null"],
+            "required": ["generation", "config", "ended"],
+            "properties": {
+                "generation": _WHOLE,
+                "config": {"$ref": "#/components/schemas/Config"},
+                "ended": {"type": ["string", "null"], "description": "Why it ended; null while it lasts."},
             },
         },
         "models": {
@@ -164,6 +181,16 @@ def document() -> dict[str, Any]:
                     ),
                     "requestBody": order,
                 },
+            },
+            "/agent/v1/canary": {
+                "delete": _operation(
+                    "deleteCanary",
+                    "Withdraw what one process tries out; nothing happens where none does.",
+                    "operate",
+                    {"204": {"description": "Nothing is tried out."}},
+                    {"423": refused["423"]},
+                    lease=True,
+                )
             },
             "/agent/v1/lease": {
                 "delete": _operation(

@@ -14,7 +14,7 @@ from service.domain.serving_config import ServingConfig
 DEFAULT_TIMEOUT_SECONDS = 60.0
 MAX_TIMEOUT_SECONDS = 3600.0
 
-_FIELDS = ("config", "force", "generation", "timeout_seconds")
+_FIELDS = ("canary", "config", "force", "generation", "timeout_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,14 @@ class Order:
         config: The configuration.
         timeout_seconds: When to give up.
         force: Whether to do it although another controller holds the lease.
+        canary: Whether one of several server processes is to try it out.
     """
 
     generation: int
     config: ServingConfig
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     force: bool = False
+    canary: bool = False
 
 
 def read_order(body: bytes, bounds: Mapping[str, tuple[int, int]]) -> Order:
@@ -58,11 +60,9 @@ def read_order(body: bytes, bounds: Mapping[str, tuple[int, int]]) -> Order:
     generation = raw.get("generation")
     if isinstance(generation, bool) or not isinstance(generation, int) or generation < 0:
         raise invalid("generation", f"must be a whole number ≥ 0, not {generation!r}")
-    force = raw.get("force", False)
-    if not isinstance(force, bool):
-        raise invalid("force", f"must be true or false, not {force!r}")
+    force, canary = (_truth(name, raw.get(name, False)) for name in ("force", "canary"))
     config = _config(raw.get("config"), bounds)
-    return Order(generation, config, _timeout(raw.get("timeout_seconds", DEFAULT_TIMEOUT_SECONDS)), force)
+    return Order(generation, config, _timeout(raw.get("timeout_seconds", DEFAULT_TIMEOUT_SECONDS)), force, canary)
 
 
 def _config(raw: object, bounds: Mapping[str, tuple[int, int]]) -> ServingConfig:
@@ -77,6 +77,12 @@ def _config(raw: object, bounds: Mapping[str, tuple[int, int]]) -> ServingConfig
         if not low <= value <= high:
             raise invalid(f"config.{name}", f"must lie between {low} and {high} on this node, not {value}")
     return config
+
+
+def _truth(name: str, raw: object) -> bool:
+    if not isinstance(raw, bool):
+        raise invalid(name, f"must be true or false, not {raw!r}")
+    return raw
 
 
 def _timeout(raw: object) -> float:

@@ -27,7 +27,7 @@ from typing import Any
 
 import httpx
 
-from service.backends.protocol import BackendPhase, BackendState, Support
+from service.backends.protocol import BackendPhase, BackendState, CanaryState, Support
 from service.domain.errors import (
     ApplyTimeoutError,
     BackendUnavailableError,
@@ -40,6 +40,7 @@ from service.domain.serving_config import ServingConfig
 
 CONFIG_PATH = "/agent/v1/config"
 LEASE_PATH = "/agent/v1/lease"
+CANARY_PATH = "/agent/v1/canary"
 
 #: Carries the name under which a lease is held.
 CONTROLLER_HEADER = "Regulus-Controller"
@@ -55,7 +56,7 @@ MAX_MESSAGE_CHARS = 500
 
 _RELEASE_SECONDS = 1.0
 
-_KNOWN_KEYS = ("config", "generation", "state", "support", "server", "lease")
+_KNOWN_KEYS = ("config", "generation", "state", "support", "server", "lease", "canary")
 
 
 def controller_name() -> str:
@@ -87,6 +88,7 @@ class AgentBackend:
     ) -> None:
         self._url = url.rstrip("/") + CONFIG_PATH
         self._lease_url = url.rstrip("/") + LEASE_PATH
+        self._canary_url = url.rstrip("/") + CANARY_PATH
         self._headers = {CONTROLLER_HEADER: controller} if controller is not None else {}
         self._writes = False
         self._dead: str | None = None
@@ -127,17 +129,39 @@ class AgentBackend:
             ApplyTimeoutError: Not ready in time; the old configuration has kept serving.
             BackendUnavailableError: No (readable) answer; the outcome is unknown.
         """
+        return await self._order(config, generation)
+
+    async def try_out(self, config: ServingConfig, generation: int) -> BackendState:
+        """Give ``config`` to one process; see :meth:`service.backends.protocol.TriesOut.try_out`.
+
+        Raises:
+            LeaseHeldError, StaleGenerationError, InfeasibleConfigError, ApplyTimeoutError, BackendUnavailableError:
+                As :meth:`apply`.
+        """
+        return await self._order(config, generation, canary=True)
+
+    async def withdraw(self) -> None:
+        """Put an end to what is tried out; see :meth:`service.backends.protocol.TriesOut.withdraw`.
+
+        Raises:
+            LeaseHeldError: Another controller writes to this node.
+            BackendUnavailableError: No (readable) answer; the outcome is unknown.
+        """
         self._writes = True
-        order = {"generation": generation, "config": config.to_dict(), "timeout_seconds": self._apply_timeout}
+        status, body = await self._call("DELETE", None, self._read_timeout + GRACE_SECONDS, self._canary_url)
+        if status == httpx.codes.LOCKED:
+            raise _lease_held(body)
+        if status != httpx.codes.NO_CONTENT:
+            raise self._refused("DELETE", status, body)
+
+    async def _order(self, config: ServingConfig, generation: int, **more: bool) -> BackendState:
+        self._writes = True
+        order = {"generation": generation, "config": config.to_dict(), "timeout_seconds": self._apply_timeout, **more}
         status, body = await self._call("PUT", order, self._apply_timeout + GRACE_SECONDS)
         if status == httpx.codes.OK:
             return self._state(body)
         if status == httpx.codes.LOCKED:
-            raise LeaseHeldError(
-                str(body.get("holder", "another controller"))[:MAX_MESSAGE_CHARS],
-                _moment(body.get("since")),
-                _moment(body.get("expires")),
-            )
+            raise _lease_held(body)
         if status == httpx.codes.CONFLICT:
             current = body.get("current_generation")
             raise StaleGenerationError(generation, current if _is_int(current) else None)
@@ -160,29 +184,30 @@ class AgentBackend:
                 await self._client.delete(self._lease_url, headers={CONTROLLER_HEADER: holder})
 
     async def _call(
-        self, method: str, order: Mapping[str, Any] | None, timeout_seconds: float
+        self, method: str, order: Mapping[str, Any] | None, timeout_seconds: float, url: str | None = None
     ) -> tuple[int, dict[str, Any]]:
         """Status and JSON object of one call; the time-out covers all of it, however slowly the bytes drip."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await self._exchange(method, order, timeout_seconds)
+                return await self._exchange(method, order, timeout_seconds, url or self._url)
         except TimeoutError:
             raise self._unavailable(f"no answer to {method} within {timeout_seconds:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise self._unavailable(f"{method} failed: {str(error) or type(error).__name__}") from error
 
     async def _exchange(
-        self, method: str, order: Mapping[str, Any] | None, timeout_seconds: float
+        self, method: str, order: Mapping[str, Any] | None, timeout_seconds: float, url: str
     ) -> tuple[int, dict[str, Any]]:
         async with self._client.stream(
-            method, self._url, json=order, headers=self._headers, timeout=timeout_seconds
+            method, url, json=order, headers=self._headers, timeout=timeout_seconds
         ) as answer:
             content = bytearray()
             async for chunk in answer.aiter_bytes():
                 content += chunk
                 if len(content) > MAX_ANSWER_BYTES:
                     raise self._unavailable(f"the answer exceeds {MAX_ANSWER_BYTES} bytes; is this an agent?")
-            if not answer.is_success and "json" not in answer.headers.get("content-type", ""):
+            foreign = not answer.is_success and "json" not in answer.headers.get("content-type", "")
+            if foreign or answer.status_code == httpx.codes.NO_CONTENT:
                 return answer.status_code, {}
         try:
             body = json.loads(content)
@@ -206,6 +231,7 @@ class AgentBackend:
                 server_kind=str(server.get("kind", "unknown"))[:MAX_MESSAGE_CHARS],
                 server_version=str(server.get("version", "unknown"))[:MAX_MESSAGE_CHARS],
                 lease_holder=str(lease["holder"])[:MAX_MESSAGE_CHARS] if lease else None,
+                canary=_canary(body.get("canary")),
                 details={key: value for key, value in body.items() if key not in _KNOWN_KEYS},
             )
         except KeyError as error:
@@ -236,7 +262,36 @@ def _support(raw: Mapping[str, Any]) -> Support:
     if not (math.isfinite(cpus) and cpus > 0):
         raise ValueError(f"support.cpus must be a number > 0, not {cpus!r}")
     memory = raw.get("memory_bytes")
-    return Support(bounds=bounds, cpus=cpus, memory_bytes=memory if _is_int(memory) else None)
+    return Support(
+        bounds=bounds,
+        cpus=cpus,
+        memory_bytes=memory if _is_int(memory) else None,
+        canary=raw.get("canary") is True,
+    )
+
+
+def _canary(raw: Mapping[str, Any] | None) -> CanaryState | None:
+    """Read what is tried out.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError, InvalidValueError: It makes no sense.
+    """
+    if raw is None:
+        return None
+    ended = raw["ended"]
+    return CanaryState(
+        generation=int(raw["generation"]),
+        config=ServingConfig.from_dict(raw["config"]),
+        ended=None if ended is None else str(ended)[:MAX_MESSAGE_CHARS],
+    )
+
+
+def _lease_held(body: Mapping[str, Any]) -> LeaseHeldError:
+    return LeaseHeldError(
+        str(body.get("holder", "another controller"))[:MAX_MESSAGE_CHARS],
+        _moment(body.get("since")),
+        _moment(body.get("expires")),
+    )
 
 
 def _infeasible(body: Mapping[str, Any]) -> InfeasibleConfigError:

@@ -24,11 +24,28 @@ class Support:
         bounds: Lowest and highest value for each knob it can change; a knob that is missing cannot be changed.
         cpus: Processors the node may use (cgroup quota, not the host's count); may be fractional.
         memory_bytes: Memory limit; None when unlimited or unknown.
+        canary: Whether one of several server processes can try a configuration out; see :class:`TriesOut`.
     """
 
     bounds: dict[str, tuple[int, int]] = field(default_factory=dict)
     cpus: float = 1.0
     memory_bytes: int | None = None
+    canary: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryState:
+    """A configuration that one of several server processes tries out.
+
+    Attributes:
+        generation: The number under which it may come into force.
+        config: The configuration.
+        ended: Why the node put an end to it; None while it lasts.
+    """
+
+    generation: int
+    config: ServingConfig
+    ended: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +60,7 @@ class BackendState:
         server_kind: Which server it runs, such as ``regulus-embedded`` or ``tensorflow_model_server``.
         server_version: That server's version.
         lease_holder: The controller that writes; None while anybody may.
+        canary: What one process tries out, or tried out last and was not put in force; None for nothing.
         details: Anything else the agent says, JSON-ready.
     """
 
@@ -53,6 +71,7 @@ class BackendState:
     server_kind: str = "unknown"
     server_version: str = "unknown"
     lease_holder: str | None = None
+    canary: CanaryState | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,4 +103,30 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Release the lease and connections. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class TriesOut(Protocol):
+    """A backend of nodes that can have one of several server processes try a configuration out."""
+
+    async def try_out(self, config: ServingConfig, generation: int) -> BackendState:
+        """Give ``config`` to one process with its share of the requests; return once it has that.
+
+        :meth:`Backend.apply` of the same configuration under the same number lets the others follow; of any other, or
+        :meth:`withdraw`, puts an end to it. So does the node itself, if nobody else does.
+
+        Raises:
+            LeaseHeldError, StaleGenerationError, InfeasibleConfigError, ApplyTimeoutError: It is not tried out.
+            BackendUnavailableError: No (readable) answer; the outcome is unknown.
+        """
+        ...
+
+    async def withdraw(self) -> None:
+        """Put an end to what is tried out, if anything is.
+
+        Raises:
+            LeaseHeldError: Another controller writes to this node.
+            BackendUnavailableError: No (readable) answer; the outcome is unknown.
+        """
         ...

@@ -4,6 +4,9 @@
 finish what they have → their end. *Version*, for sizes and timeouts alone, where the servers read them from version
 folders: a new folder → every server has loaded it and let go of the old one. What differs in ``instances`` alone starts
 or ends only as many processes as there are too few or too many.
+
+A configuration may be tried out before, by one process: its *canary*, which becomes one of the new ones when the
+configuration comes into force, or ends when it is withdrawn.
 """
 
 from __future__ import annotations
@@ -21,13 +24,14 @@ from service.agent.machine import node_free_memory
 from service.domain.serving_config import ServingConfig
 from service.node import batching_file
 from service.node.arguments import ServerArguments, thread_counts
+from service.node.envoy_config import Role
 from service.node.errors import FrontError, StartError
 from service.node.files import Ledger, NodeFolder
 from service.node.front import EnvoyFront
 from service.node.limits import check_head_room, process_memory
-from service.node.processes import kill
+from service.node.processes import alive, kill, tail
 from service.node.servers import Servers
-from service.node.state import ServerRecord, Versions
+from service.node.state import Canary, ServerRecord, Versions
 from service.node.versions import is_cheap, newest, publish, tidy
 
 _log = logging.getLogger(__name__)
@@ -71,9 +75,11 @@ class Changes:
         self._ledger = parts.ledger
         self._draining: asyncio.Task[None] | None = None
 
-    def way(self, config: ServingConfig) -> str:
-        """Which way a change to ``config`` takes."""
+    def way(self, config: ServingConfig, generation: int) -> str:
+        """Which way a change to ``config`` under the number ``generation`` takes."""
         state, arguments = self._ledger.state, self._parts.arguments
+        if self._canary_of(config, generation) is not None:
+            return RESTART  # one of its processes runs already
         threads = tuple(thread_counts(one, arguments, self._parts.cpus)[0] for one in (state.launched, config))
         cheap = arguments.per_model_batching and is_cheap(state.launched, config, (threads[0], threads[1]))
         return VERSION if cheap and state.serving else RESTART
@@ -81,7 +87,8 @@ class Changes:
     async def make(self, config: ServingConfig, generation: int, way: str, *, previous: ServingConfig | None) -> None:
         """Bring a configuration into force; returns when requests are served by it, and the old one may still drain.
 
-        Cancelled before that, or with an error, it leaves the old one serving and nothing of the new one.
+        Cancelled before that, or with an error, it leaves the old one serving and nothing of the new one but a canary
+        that there was before.
 
         Args:
             config: The configuration.
@@ -98,6 +105,53 @@ class Changes:
             await self._by_version(config, generation)
         else:
             await self._by_restart(config, generation, previous)
+
+    async def try_out(self, config: ServingConfig, generation: int) -> ServerRecord:
+        """Have one process try a configuration out; returns it when it has its share of the requests.
+
+        Cancelled before that, or with an error, it leaves nothing of it.
+
+        Raises:
+            HeadRoomError: There is no memory for one process more.
+            StartError: It did not come up; carries its last log lines.
+            FrontError: Envoy did not take it.
+        """
+        self._check_memory(1)
+        versions = self._new_versions(config, generation)
+        [server] = new = self._start(config, generation, 1, versions)
+        try:
+            await self._parts.servers.available(new)
+            await self._parts.servers.warm(new, config)
+            serving = [one.endpoint for one in self._ledger.state.serving]
+            await self._parts.front.move([*serving, server.endpoint.in_role(Role.CANARY)], ())
+        except BaseException:
+            await self._abandon(new, versions)
+            raise
+        canary = Canary(generation=generation, config=config, server=server, versions=versions)
+        self._ledger.write(self._ledger.state.try_out(canary))
+        self._parts.watch(server)
+        await _to_the_end(self._move())
+        return server
+
+    async def withdraw(self) -> None:
+        """What is tried out will not come into force; returns when it gets nothing new."""
+        state = self._ledger.state
+        canary = state.canary
+        if canary is None:
+            return
+        self._ledger.write(state.withdraw())
+        await _to_the_end(self._move())
+        self._begin_drain([canary.server], canary.versions.base_path)
+
+    async def forget_canary(self) -> None:
+        """The process that tried something out has ended by itself."""
+        state = self._ledger.state
+        if state.canary is None:
+            return
+        self._ledger.write(state.lost(state.canary.server))
+        await _to_the_end(self._move())
+        if state.canary.versions.base_path is not None:
+            shutil.rmtree(state.canary.versions.base_path, ignore_errors=True)
 
     async def drained(self) -> None:
         """Wait until what the last change left to drain has ended."""
@@ -148,29 +202,35 @@ class Changes:
 
     async def _by_restart(self, config: ServingConfig, generation: int, previous: ServingConfig | None) -> None:
         state = self._ledger.state
+        canary = self._canary_of(config, generation)
         scaled = set(state.config.differences(config)) == {"instances"} and bool(state.serving)
         kept = state.serving[: config.instances] if scaled else ()
         launched = state.launched.with_values(instances=config.instances) if scaled else config
-        missing = config.instances - len(kept)
+        tried = [] if canary is None else [canary.server]
+        missing = config.instances - len(kept) - len(tried)
         self._check_memory(missing)
         old_path = None if scaled else state.base_path
-        versions = self._present_versions() if scaled else self._new_versions(config, generation)
+        if canary is not None:
+            versions = canary.versions
+        else:
+            versions = self._present_versions() if scaled else self._new_versions(config, generation)
         new = self._start(launched, generation, missing, versions)
         try:
             await self._parts.servers.available(new)
             await self._parts.servers.warm(new, config)
-            beside = [server.endpoint for server in (*self._ledger.state.serving, *new)]
-            await self._parts.front.move(beside, ())
+            traffic = self._ledger.state.traffic
+            await self._parts.front.move([*traffic.serving, *(one.endpoint for one in new)], traffic.resting)
+            if canary is not None and not alive(canary.server):
+                raise StartError("the process that tried it out has ended", tail(Path(canary.server.log)))
         except BaseException:
-            await self._abandon(new, Versions() if scaled else versions)
+            await self._abandon(new, Versions() if scaled or canary is not None else versions)
             raise
         state = self._ledger.state
         removed = [server for server in state.serving if server not in kept]
-        self._ledger.write(
-            state.commit(generation, config, launched=launched, added=new, removed=removed, previous=previous).watching(
-                versions
-            )
+        committed = state.commit(
+            generation, config, launched=launched, added=[*tried, *new], removed=removed, previous=previous
         )
+        self._ledger.write(committed.watching(versions))
         for server in new:
             self._parts.watch(server)
         await _to_the_end(self._move())
@@ -215,9 +275,7 @@ class Changes:
     async def _move(self) -> None:
         state = self._ledger.state
         try:
-            await self._parts.front.move(
-                [server.endpoint for server in state.serving], [server.endpoint for server in state.draining]
-            )
+            await self._parts.front.move(state.traffic.serving, state.traffic.resting)
         except FrontError as error:
             # They are written, and Envoy reads them as soon as it is well; nothing is drained before.
             _log.error("%s", error)
@@ -237,6 +295,11 @@ class Changes:
         await self._parts.servers.end(servers)
         if old_path is not None:
             shutil.rmtree(old_path, ignore_errors=True)
+
+    def _canary_of(self, config: ServingConfig, generation: int) -> Canary | None:
+        """The canary, if it is this that it tries out."""
+        canary = self._ledger.state.canary
+        return canary if canary is not None and (canary.config, canary.generation) == (config, generation) else None
 
     def _present_versions(self) -> Versions:
         state = self._ledger.state

@@ -5,6 +5,11 @@ priorities: 0 serves; 1 is where a generation goes that is to finish what it has
 get nothing new, and they are kept out of priority 0, where they would make Envoy believe that most of the hosts are
 ill (its panic threshold) and send to all of them.
 
+Those that serve are split into localities by the generation they were started for. Each locality gets a share of the
+requests by the number of its members, whatever they answer and how fast; within it the least loaded gets the next one.
+So a process that tries another configuration out gets exactly its share. A process stays in its locality for life: when
+that of a host changes, Envoy 1.39 forgets what it has in hand and may send it nothing for seconds.
+
 What a client feels is counted by the access loggers of type ``stats``: Envoy's own ``downstream_rq_time`` knows whole
 milliseconds only, does not tell failures apart, and counts model-status requests too.
 
@@ -14,7 +19,8 @@ Needs Envoy 1.39 or newer. Reference: https://www.envoyproxy.io/docs/envoy/v1.39
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +35,15 @@ REST_CLUSTER = "model_rest"
 STAT_PREFIX = "regulus_front"
 LATENCY_STAT = "latency"
 REQUESTS_STAT = "requests"
+ROLE_TAG = "role"
+
+#: Where endpoints carry their role.
+_METADATA = "regulus"
 
 #: Not a queue of its own: what the server cannot take it shall refuse itself.
 _UNLIMITED = 1_000_000
 
-#: An idle connection to a REST server is closed by us before the server closes it (the embedded one after 5 s), or a
+#: An idle connection to a REST server is closed by us before the server closes it (the embedded one after 75 s), or a
 #: request would now and then meet a connection that is just being closed.
 _REST_IDLE_SECONDS = 2
 
@@ -69,12 +79,29 @@ class Front:
     max_request_bytes: int = 16 << 20
 
 
+class Role(StrEnum):
+    """What a server process is in a trial of another configuration; requests are counted apart by it."""
+
+    CANARY = "canary"
+    """It runs the other configuration."""
+    CONTROL = "control"
+    """It runs the one in force, at the same time and with the same share, so that the two can be compared."""
+    NONE = "none"
+    """There is no trial."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where one server process listens, on loopback."""
+    """Where one server process listens, on loopback; the generation it was started for, and its role."""
 
     grpc_port: int
     rest_port: int
+    generation: int = 0
+    role: Role = Role.NONE
+
+    def in_role(self, role: Role) -> Endpoint:
+        """The same server in another role."""
+        return replace(self, role=role)
 
 
 def bootstrap(front: Front, folder: Path) -> Json:
@@ -129,9 +156,7 @@ def endpoint_file(folder: Path, cluster: str) -> Path:
 
 def endpoints(cluster: str, serving: Sequence[Endpoint], draining: Sequence[Endpoint] = ()) -> Json:
     """The content of an endpoint file: those that serve, and those that finish what they have."""
-    groups = [_group(cluster, serving, 0, "HEALTHY")]
-    if draining:
-        groups.append(_group(cluster, draining, 1, "DRAINING"))
+    groups = [*_groups(cluster, serving, 0, "HEALTHY"), *_groups(cluster, draining, 1, "DRAINING")]
     assignment = {
         "@type": f"{_TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": cluster,
@@ -145,12 +170,23 @@ def port_of(cluster: str, endpoint: Endpoint) -> int:
     return endpoint.grpc_port if cluster == GRPC_CLUSTER else endpoint.rest_port
 
 
-def _group(cluster: str, members: Sequence[Endpoint], priority: int, health: str) -> Json:
+def _groups(cluster: str, members: Sequence[Endpoint], priority: int, health: str) -> list[Json]:
+    generations = sorted({member.generation for member in members})
+    return [
+        _group(cluster, [one for one in members if one.generation == generation], generation, priority, health)
+        for generation in generations
+    ]
+
+
+def _group(cluster: str, members: Sequence[Endpoint], generation: int, priority: int, health: str) -> Json:
     return {
         "priority": priority,
+        "locality": {"zone": f"generation {generation}"},
+        "load_balancing_weight": len(members),
         "lb_endpoints": [
             {
                 "health_status": health,
+                "metadata": {"filter_metadata": {_METADATA: {"role": member.role}}},
                 "endpoint": {
                     "address": _address("127.0.0.1", port_of(cluster, member)),
                     # The status API is on the REST port, for gRPC too: not every server has the gRPC health service.
@@ -257,10 +293,11 @@ def _access_log(entry: str) -> list[Json]:
         }
     )
     status = "%GRPC_STATUS_NUMBER%" if entry == "grpc" else "%RESPONSE_CODE%"
+    role = {"name": ROLE_TAG, "value_format": f"%METADATA(UPSTREAM_HOST:{_METADATA}:role)%"}
     counted = {
         "counters": [
             {
-                "stat": {"name": REQUESTS_STAT, "tags": [{"name": "status", "value_format": status}]},
+                "stat": {"name": REQUESTS_STAT, "tags": [{"name": "status", "value_format": status}, role]},
                 "value_fixed": 1,
             }
         ]
@@ -268,7 +305,7 @@ def _access_log(entry: str) -> list[Json]:
     timed = {
         "histograms": [
             {
-                "stat": {"name": LATENCY_STAT},
+                "stat": {"name": LATENCY_STAT, "tags": [role]},
                 "unit": "Microseconds",
                 # From the first byte of the request to the last of the answer.
                 "value_format": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
@@ -308,7 +345,7 @@ def _cluster(front: Front, folder: Path, name: str) -> Json:
         "lb_policy": "LEAST_REQUEST",
         "per_connection_buffer_limit_bytes": front.max_request_bytes,
         "ignore_health_on_host_removal": True,
-        "common_lb_config": {"ignore_new_hosts_until_first_hc": True},
+        "common_lb_config": {"ignore_new_hosts_until_first_hc": True, "locality_weighted_lb_config": {}},
         "eds_cluster_config": {
             "eds_config": {
                 "path_config_source": {

@@ -16,8 +16,10 @@ from service.node.envoy_config import (
     LATENCY_STAT,
     REQUESTS_STAT,
     REST_CLUSTER,
+    ROLE_TAG,
     STAT_PREFIX,
     Endpoint,
+    Role,
     port_of,
 )
 from service.node.errors import FrontError
@@ -97,7 +99,7 @@ def active(seen: Hosts, endpoints: Sequence[Endpoint]) -> int:
 
 @dataclass(slots=True)
 class Felt:
-    """What clients felt at one entry point, since Envoy's start.
+    """What clients felt at one entry point of the servers of one role, since Envoy's start.
 
     Attributes:
         requests: Predictions by Envoy's status: a gRPC number, an HTTP code, or ``-`` where there was none.
@@ -112,11 +114,15 @@ class Felt:
     sum_micros: float = 0.0
 
 
-def felt(page: str) -> dict[str, Felt]:
-    """Read ``/stats/prometheus``: what was felt at ``grpc`` and at ``rest``."""
-    entries = {"grpc": Felt(), "rest": Felt()}
+def felt(page: str) -> dict[tuple[str, Role], Felt]:
+    """Read ``/stats/prometheus``: what was felt at ``grpc`` and at ``rest``, by the role of who answered.
+
+    Requests that never reached a server have none, and are counted with those that no trial is about.
+    """
+    entries = {("grpc", Role.NONE): Felt(), ("rest", Role.NONE): Felt()}
     for entry, name, labels, value in _samples(page):
-        one = entries[entry]
+        role = labels.get(ROLE_TAG, "")
+        one = entries.setdefault((entry, Role(role) if role in set(Role) else Role.NONE), Felt())
         if name == REQUESTS_STAT:
             status = labels.get("status", "-")
             one.requests[status] = one.requests.get(status, 0) + int(value)

@@ -19,6 +19,7 @@ from service.node.envoy_config import (
     REST_CLUSTER,
     Endpoint,
     Front,
+    Role,
     bootstrap,
     endpoint_file,
     endpoints,
@@ -211,7 +212,7 @@ class EnvoyFront:
 
     def show(self, state: NodeState) -> None:
         """Send requests to those that serve, soon; while nobody does they wait."""
-        self._write_endpoints([one.endpoint for one in state.serving], [one.endpoint for one in state.draining])
+        self._write_endpoints(state.traffic.serving, state.traffic.resting)
 
     def _write_endpoints(self, serving: Sequence[Endpoint], draining: Sequence[Endpoint]) -> None:
         """Write the endpoint files; Envoy reads them when it is told by the kernel, or at its start."""
@@ -239,8 +240,8 @@ class EnvoyFront:
         except ValueError as error:
             raise FrontError(f"Envoy's list of clusters is no JSON: {error}") from error
 
-    async def felt(self) -> dict[str, Felt]:
-        """What clients felt so far, by entry point.
+    async def felt(self) -> dict[tuple[str, Role], Felt]:
+        """What clients felt so far, by entry point and role.
 
         Raises:
             FrontError: It does not answer.

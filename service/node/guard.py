@@ -32,6 +32,7 @@ class Guard:
         start_seconds: How long a replacement may take until it serves.
         take_back: Returns to the configuration before, because of the given generation's crashes.
         note: Told of every end that nobody asked for: of a ``server`` or of ``envoy``.
+        canary_died: Told of such an end of a server; returns whether that was one that tried something out.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Guard:
         start_seconds: float,
         take_back: Callable[[int, str], Awaitable[bool]],
         note: Callable[[str], None],
+        canary_died: Callable[[ServerRecord, str], Awaitable[bool]],
     ) -> None:
         self._ledger = ledger
         self._front = front
@@ -54,6 +56,7 @@ class Guard:
         self._start_seconds = start_seconds
         self._take_back = take_back
         self._note = note
+        self._canary_died = canary_died
         self._tasks: set[asyncio.Task[None]] = set()
         self._crashes: dict[int, CrashLog] = {}
         self._since = {ledger.state.generation: float("-inf")}
@@ -96,10 +99,14 @@ class Guard:
 
     async def _watch(self, server: ServerRecord) -> None:
         await ended(server)
-        state = self._ledger.state
+        state, last_words = self._ledger.state, tail(Path(server.log))
+        if state.canary is not None and state.canary.server == server:
+            self._note("server")
+            if await self._canary_died(server, last_words):
+                return
+            state = self._ledger.state
         if server not in state.serving:
             return  # it was to end, or its end is somebody else's to note
-        last_words = tail(Path(server.log))
         _log.error("server process %d of generation %d ended by itself:\n%s", server.pid, server.generation, last_words)
         self._note("server")
         self._ledger.write(state.lost(server))

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from service.node.envoy_config import Role
 from service.node.envoy_stats import Felt
 
 #: Families of the servers' pages that are summed: those that Envoy cannot know. The embedded server's finer ones stay
@@ -127,23 +128,23 @@ class ServerTotals:
 
 
 def page(
-    model: str, felt: Mapping[str, Felt], totals: ServerTotals, *, generation: int, front_started_at: float
+    model: str, felt: Mapping[tuple[str, Role], Felt], totals: ServerTotals, *, generation: int, front_started_at: float
 ) -> str:
     """The page.
 
     Args:
         model: Name that everything is told under.
-        felt: From Envoy, by entry point.
+        felt: From Envoy, by entry point and role; what a canary and its control did is told in series of their own.
         totals: From the servers.
         generation: Number of the configuration in force.
         front_started_at: Unix time of Envoy's start, since when it counts.
     """
     lines = [f"# TYPE {_REQUESTS} counter"]
-    for status, count in sorted(_by_code(felt).items()):
-        lines.append(f'{_REQUESTS}{{model_name="{_escaped(model)}",status="{status}"}} {count}')
+    for (status, role), count in sorted(_by_code(felt).items()):
+        lines.append(f'{_REQUESTS}{{model_name="{_escaped(model)}",status="{status}"{_role_label(role)}}} {count}')
     lines.append(f"# TYPE {_LATENCY} histogram")
-    for entry, one in felt.items():
-        labels = f'model_name="{_escaped(model)}",api="Predict",entrypoint="{entry.upper()}"'
+    for (entry, role), one in felt.items():
+        labels = f'model_name="{_escaped(model)}",api="Predict",entrypoint="{entry.upper()}"{_role_label(role)}'
         edges = [*(f"{edge / 1e6:g}" for edge in one.edges), "+Inf"]
         if not one.cumulative:
             continue
@@ -158,13 +159,17 @@ def page(
     return "\n".join([*lines, *totals.lines(), ""])
 
 
-def _by_code(felt: Mapping[str, Felt]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for entry, one in felt.items():
+def _by_code(felt: Mapping[tuple[str, Role], Felt]) -> dict[tuple[str, Role], int]:
+    counts: dict[tuple[str, Role], int] = {}
+    for (entry, role), one in felt.items():
         for status, count in one.requests.items():
-            name = code_name(entry, status)
-            counts[name] = counts.get(name, 0) + count
+            key = code_name(entry, status), role
+            counts[key] = counts.get(key, 0) + count
     return counts
+
+
+def _role_label(role: Role) -> str:
+    return "" if role is Role.NONE else f',role="{role}"'
 
 
 def _number(value: float) -> str:

@@ -22,6 +22,7 @@ from service.node.guard import Guard
 from service.node.metrics_page import ServerTotals, page
 from service.node.servers import Servers
 from service.node.state import NodeState, ServerRecord, recovered
+from service.node.trial import Trial, Trials
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +39,13 @@ class NodeSettings:
     Attributes:
         start_seconds: From the start of processes nobody waits for (the first, replacements) until they serve.
         drain_seconds: For requests that an old process still has.
+        canary_seconds: For whoever has a configuration tried out, to decide on it.
         rules: What is done about crashes.
     """
 
     start_seconds: float = 300.0
     drain_seconds: float = 60.0
+    canary_seconds: float = 360.0
     rules: CrashRules = field(default_factory=CrashRules)
 
 
@@ -97,6 +100,7 @@ class Node:
             start_seconds=settings.start_seconds,
             take_back=self._take_back,
             note=self._metrics.crashes.inc_for,
+            canary_died=self._canary_died,
         )
         self._changes = Changes(
             Parts(
@@ -110,6 +114,9 @@ class Node:
                 watch=self._guard.watch,
                 retire=self._retire,
             )
+        )
+        self._trials = Trials(
+            self._changes, self._ledger, self._turn, clock, settings.canary_seconds, self._metrics.registry
         )
         self.bounds = limits.knob_bounds(cpus, arguments.initial)
         """Lowest and highest value of each knob here."""
@@ -128,8 +135,13 @@ class Node:
 
     @property
     def serving(self) -> tuple[ServerRecord, ...]:
-        """The processes that get requests."""
+        """The processes of the configuration in force."""
         return self._ledger.state.serving
+
+    @property
+    def trial(self) -> Trial | None:
+        """What one process tries out, or tried out last and was not put in force."""
+        return self._trials.last
 
     async def start(self) -> None:
         """Adopt what an earlier agent left, start what is missing, end what nobody wants; returns when it serves.
@@ -173,13 +185,50 @@ class Node:
         async with self._turn:
             state = self._ledger.state
             if generation == state.generation and config == state.config:
+                await self._trials.end("the configuration in force was ordered")
                 return
-            if generation <= state.generation:
-                raise StaleGenerationError(generation, state.generation)
-            limits.check_feasible(config, self.bounds, self._cpus)
-            batching_file.check(config, self._arguments.extras)
+            self._check(config, generation)
+            tried = state.canary is not None and (state.canary.config, state.canary.generation) == (config, generation)
+            if not tried:
+                await self._trials.end("another configuration was ordered")
             await self._changes.drained()
-            await self._change(config, generation, previous=state.config)
+            try:
+                await self._change(config, generation, previous=state.config)
+            except BaseException:
+                if tried:
+                    await self._trials.end("it could not be put in force")
+                raise
+            if tried:
+                self._trials.promoted()
+
+    async def try_out(self, config: ServingConfig, generation: int) -> None:
+        """Have one process run a configuration with its share of the requests; returns when it does. May be cancelled.
+
+        Ordered under the same number it comes into force; any other order, :meth:`withdraw`, its process's end or that
+        of this agent put an end to it.
+
+        Raises:
+            StaleGenerationError: The number is not newer.
+            InfeasibleConfigError: The node cannot run it, or cannot try it out; names the knob.
+            NodeError: It did not come up, and nothing of it is left.
+        """
+        async with self._turn:
+            canary = self._ledger.state.canary
+            if canary is not None and (canary.config, canary.generation) == (config, generation):
+                return
+            self._check(config, generation)
+            await self._trials.end("another configuration was ordered")
+            await self._changes.drained()
+            self.switching = True
+            try:
+                await self._trials.begin(config, generation)
+            finally:
+                self.switching = False
+
+    async def withdraw(self) -> None:
+        """Put an end to what is tried out, if anything is; returns when it gets nothing new."""
+        async with self._turn:
+            await self._trials.end("it was withdrawn by order")
 
     async def versions(self) -> list[int]:
         """Versions of the model that are served."""
@@ -196,7 +245,8 @@ class Node:
             FrontError: Envoy does not answer, and nothing could be said of what clients felt.
         """
         felt = await self._front.felt()
-        serving = self.serving
+        state = self._ledger.state
+        serving = (*state.serving, *([state.canary.server] if state.canary is not None else []))
         pages = await asyncio.gather(*(self._servers.metrics(server, _SCRAPE_SECONDS) for server in serving))
         for server, text in zip(serving, pages, strict=True):
             if text is not None:
@@ -217,6 +267,7 @@ class Node:
 
     async def stop(self, drain_seconds: float) -> None:
         """Take nothing new, finish what is in hand, end everything. Idempotent."""
+        self._trials.stop()
         if self._follower is not None:
             self._follower.cancel()
         await self._front.drain(drain_seconds)
@@ -230,7 +281,7 @@ class Node:
         self, config: ServingConfig, generation: int, *, previous: ServingConfig | None, restart: bool = False
     ) -> None:
         self.switching = True
-        way, begun = RESTART if restart else self._changes.way(config), self._clock.monotonic()
+        way, begun = RESTART if restart else self._changes.way(config, generation), self._clock.monotonic()
         outcome = "failed"
         try:
             await self._changes.make(config, generation, way, previous=previous)
@@ -251,6 +302,7 @@ class Node:
             _log.error("generation %d crashes again and again and is taken back:\n%s", generation, last_words)
             try:
                 async with asyncio.timeout(self._settings.start_seconds):
+                    await self._trials.end("the configuration in force crashes")
                     await self._changes.drained()
                     await self._change(state.previous, generation + 1, previous=None)
             except (NodeError, TimeoutError) as error:
@@ -272,9 +324,20 @@ class Node:
             await self._clock.sleep(FOLLOW_SECONDS)
             try:
                 async with self._turn, asyncio.timeout(self._settings.start_seconds):
-                    await self._changes.follow()
+                    if self._ledger.state.canary is None:  # two that are compared run the same version
+                        await self._changes.follow()
             except (NodeError, TimeoutError) as error:
                 _log.error("the newest version of the model could not be brought into service: %s", error)
+
+    def _check(self, config: ServingConfig, generation: int) -> None:
+        current = self._ledger.state.generation
+        if generation <= current:
+            raise StaleGenerationError(generation, current)
+        limits.check_feasible(config, self.bounds, self._cpus)
+        batching_file.check(config, self._arguments.extras)
+
+    async def _canary_died(self, server: ServerRecord, last_words: str) -> bool:
+        return await self._trials.died(server, last_words)
 
     async def _retire(self, server: ServerRecord) -> None:
         text = await self._servers.metrics(server, _SCRAPE_SECONDS)

@@ -125,12 +125,14 @@ async def serve(options: Options) -> None:
         held.push_async_callback(node.stop, options.settings.drain_seconds)
         if stop.is_set():
             return
+        steered = SteeredNode(node, arguments.model)
         agent = Agent(
-            SteeredNode(node, arguments.model),
+            steered,
             LeaseBook(clock),
             server=kind,
             cpus=cpus,
             memory_bytes=node_memory_limit(),
+            canaries=steered,
         )
         await listener.start(Door(agent.app(), tokens, clock, local=guard.local), _ANSWER_SECONDS, tls)
         rest = f", REST {options.host}:{arguments.rest_port}" if arguments.rest_port else ""

@@ -6,18 +6,22 @@ Every process is in one of three roles, and a change is three steps, each writte
     commit    the new ones *serve*; the old ones are *draining*
     drained   the old ones are forgotten
 
+A configuration may be tried out before by one process, the *canary*. One process of the configuration in force gets no
+requests meanwhile, so that each of the others, and the canary, has the load that a process always has.
+
 So at whatever moment the agent dies, what it wrote says which processes are to serve. :func:`recovered` is what the
-next agent makes of it: before the commit the change has not been, after it the change has.
+next agent makes of it: before the commit the change has not been, after it the change has. A canary whose agent died
+is withdrawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from service.domain.serving_config import ServingConfig
-from service.node.envoy_config import Endpoint
+from service.node.envoy_config import Endpoint, Role
 from service.node.errors import StateError
 
 #: Layout of the file; a file of another is not read.
@@ -56,7 +60,7 @@ class ServerRecord(ProcessRecord):
     @property
     def endpoint(self) -> Endpoint:
         """Where Envoy finds it."""
-        return Endpoint(self.grpc_port, self.rest_port)
+        return Endpoint(self.grpc_port, self.rest_port, self.generation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,31 @@ class Versions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """A configuration that one process tries out.
+
+    Attributes:
+        generation: The number under which it may come into force.
+        config: The configuration.
+        server: The process.
+        versions: The folder of versions that it watches.
+    """
+
+    generation: int
+    config: ServingConfig
+    server: ServerRecord
+    versions: Versions = Versions()
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Where requests go: to ``serving`` by their roles; ``resting`` finish what they have."""
+
+    serving: tuple[Endpoint, ...]
+    resting: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeState:
     """Everything that is to survive the agent.
 
@@ -90,6 +119,7 @@ class NodeState:
         serving: Processes that get requests.
         starting: Processes that are to.
         draining: Processes that finish what they have.
+        canary: What one process tries out; None for nothing.
     """
 
     generation: int
@@ -103,6 +133,7 @@ class NodeState:
     serving: tuple[ServerRecord, ...] = ()
     starting: tuple[ServerRecord, ...] = ()
     draining: tuple[ServerRecord, ...] = ()
+    canary: Canary | None = None
 
     def begin(self, servers: Iterable[ServerRecord]) -> NodeState:
         """Processes were started that do not serve yet."""
@@ -123,7 +154,7 @@ class NodeState:
         removed: Iterable[ServerRecord],
         previous: ServingConfig | None,
     ) -> NodeState:
-        """The change is made: requests go to those that stay and to the new ones.
+        """The change is made: requests go to those that stay and to the new ones. There is no canary any more.
 
         Args:
             generation: Its number.
@@ -141,8 +172,19 @@ class NodeState:
             launched=launched,
             previous=previous,
             serving=(*(server for server in self.serving if server not in old), *new),
+            canary=None,
             draining=(*self.draining, *(server for server in self.serving if server in old)),
         )
+
+    def try_out(self, canary: Canary) -> NodeState:
+        """One process that was starting tries a configuration out."""
+        return replace(self.abandon([canary.server]), canary=canary)
+
+    def withdraw(self) -> NodeState:
+        """What was tried out will not come into force; its process finishes what it has."""
+        if self.canary is None:
+            return self
+        return replace(self, canary=None, draining=(*self.draining, self.canary.server))
 
     def watching(self, versions: Versions) -> NodeState:
         """The processes that serve watch a folder that the node made."""
@@ -166,6 +208,7 @@ class NodeState:
             serving=tuple(one for one in self.serving if one != server),
             starting=tuple(one for one in self.starting if one != server),
             draining=tuple(one for one in self.draining if one != server),
+            canary=None if self.canary is not None and self.canary.server == server else self.canary,
         )
 
     def drained(self, servers: Iterable[ServerRecord]) -> NodeState:
@@ -176,7 +219,24 @@ class NodeState:
     @property
     def servers(self) -> tuple[ServerRecord, ...]:
         """All processes."""
-        return (*self.serving, *self.starting, *self.draining)
+        canary = () if self.canary is None else (self.canary.server,)
+        return (*self.serving, *canary, *self.starting, *self.draining)
+
+    @property
+    def traffic(self) -> Traffic:
+        """Where requests go.
+
+        While there is a canary the last process that serves rests, so that there are as many as before, unless one is
+        missing anyhow.
+        """
+        serving = [server.endpoint for server in self.serving]
+        draining = [server.endpoint for server in self.draining]
+        if self.canary is None:
+            return Traffic(tuple(serving), tuple(draining))
+        last = len(serving) if len(serving) < max(self.config.instances, 2) else -1
+        control = [one.in_role(Role.CONTROL) for one in serving[:last]]
+        canary = self.canary.server.endpoint.in_role(Role.CANARY)
+        return Traffic((canary, *control), (*serving[last:], *draining))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; :meth:`from_dict` reads it back to an equal value."""
@@ -191,6 +251,7 @@ class NodeState:
             "source_version": self.source_version,
             "settings": self.settings,
             **{role: [_server_to_dict(server) for server in getattr(self, role)] for role in _ROLES},
+            "canary": _canary_to_dict(self.canary) if self.canary is not None else None,
         }
 
     @classmethod
@@ -213,6 +274,8 @@ class NodeState:
                 source_version=raw["source_version"],
                 settings=raw["settings"],
                 **{role: tuple(ServerRecord(**server) for server in raw[role]) for role in _ROLES},
+                # Versions before this one knew none.
+                canary=_canary_from_dict(raw["canary"]) if raw.get("canary") else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"the node's state cannot be read: {error!r}") from error
@@ -223,6 +286,24 @@ _ROLES = ("serving", "starting", "draining")
 
 def _server_to_dict(server: ServerRecord) -> dict[str, Any]:
     return {name: getattr(server, name) for name in ServerRecord.__dataclass_fields__}
+
+
+def _canary_to_dict(canary: Canary) -> dict[str, Any]:
+    return {
+        "generation": canary.generation,
+        "config": canary.config.to_dict(),
+        "server": _server_to_dict(canary.server),
+        "versions": asdict(canary.versions),
+    }
+
+
+def _canary_from_dict(raw: Mapping[str, Any]) -> Canary:
+    return Canary(
+        generation=int(raw["generation"]),
+        config=ServingConfig.from_dict(raw["config"]),
+        server=ServerRecord(**raw["server"]),
+        versions=Versions(**raw["versions"]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +328,7 @@ def recovered(state: NodeState, alive: Callable[[ServerRecord], bool]) -> Recove
         state: What it wrote last.
         alive: Whether a process still runs.
     """
+    state = state.withdraw()
     serving = tuple(server for server in state.serving if alive(server))
     kept = replace(
         state, serving=serving, starting=(), draining=tuple(server for server in state.draining if alive(server))

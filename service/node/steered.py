@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from service.agent.errors import NoMetricsError, NotInForceError
+from service.agent.node import Canary
 from service.domain.errors import InfeasibleConfigError
 from service.domain.serving_config import ServingConfig
 from service.node.errors import FrontError, HeadRoomError, NodeError
@@ -13,7 +15,7 @@ from service.node.node import Node
 
 
 class SteeredNode:
-    """Implements :class:`service.agent.node.Reconfigurable`.
+    """Implements :class:`service.agent.node.Reconfigurable` and :class:`service.agent.node.TriesOut`.
 
     Args:
         node: The node.
@@ -46,12 +48,23 @@ class SteeredNode:
 
     async def reconfigure(self, config: ServingConfig, generation: int) -> None:
         """Put a configuration in force, or leave the old one serving."""
-        try:
+        with _in_the_agents_words():
             await self._node.reconfigure(config, generation)
-        except HeadRoomError as error:
-            raise InfeasibleConfigError("instances", f"cannot be run: the change {error}") from error
-        except NodeError as error:
-            raise NotInForceError(str(error)) from error
+
+    @property
+    def canary(self) -> Canary | None:
+        """What one process tries out, or tried out last and was not put in force."""
+        trial = self._node.trial
+        return None if trial is None else Canary(trial.generation, trial.config, trial.ended)
+
+    async def try_out(self, config: ServingConfig, generation: int) -> None:
+        """Have one process run a configuration, or leave all as it is."""
+        with _in_the_agents_words():
+            await self._node.try_out(config, generation)
+
+    async def withdraw(self) -> None:
+        """Put an end to what is tried out."""
+        await self._node.withdraw()
 
     async def details(self) -> dict[str, Any]:
         """The model's versions, and the processes that get requests."""
@@ -73,3 +86,13 @@ class SteeredNode:
             return await self._node.metrics()
         except FrontError as error:
             raise NoMetricsError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _in_the_agents_words() -> Iterator[None]:
+    try:
+        yield
+    except HeadRoomError as error:
+        raise InfeasibleConfigError("instances", f"cannot be run: the change {error}") from error
+    except NodeError as error:
+        raise NotInForceError(str(error)) from error

@@ -35,6 +35,9 @@ CLIENT_ERROR_STATUSES = frozenset(
     }
 )
 
+#: Label of the series of a process that tries a configuration out, and of the one it is compared with.
+ROLE = "role"
+
 #: The status of a request that was answered.
 OK_STATUS = "OK"
 

@@ -10,12 +10,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from service.domain.errors import TelemetryError
 from service.domain.histogram import Histogram
-from service.telemetry.catalogue import MODEL_SERVER, MOMENT_SUFFIXES, OK_STATUS, SERVER_PREFIXES, Catalogue, Family
+from service.telemetry.catalogue import (
+    MODEL_SERVER,
+    MOMENT_SUFFIXES,
+    OK_STATUS,
+    ROLE,
+    SERVER_PREFIXES,
+    Catalogue,
+    Family,
+)
 from service.telemetry.reading import Interarrivals, Reading
 
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?[ \t]+(\S+)(?:[ \t]+-?\d+)?[ \t]*\Z")
@@ -70,18 +78,10 @@ class Page:
             TelemetryError: The page contradicts itself; says where.
         """
         catalogue = self.catalogue
-        requests: dict[str, int] = {}
-        for labels, value in self._scalars(catalogue.requests, model):
-            status = labels.get("status", OK_STATUS)
-            requests[status] = requests.get(status, 0) + int(value)
-        latency, latency_metric = None, None
-        for family in catalogue.latency:
-            latency = self._histogram(family, model)
-            if latency is not None:
-                latency_metric = family.name
-                break
+        requests = self._requests(model)
+        latency, latency_metric = self._latency(model)
         generation = self._scalar(catalogue.generation)
-        return Reading(
+        reading = Reading(
             monotonic=monotonic,
             time=time,
             model=model,
@@ -97,6 +97,36 @@ class Page:
             generation=None if generation is None else int(generation),
             process_started_at=self._scalar(catalogue.process_start),
         )
+        return replace(reading, by_role={role: self._part(reading, role) for role in self._roles(model)})
+
+    def _roles(self, model: str) -> set[str]:
+        return {labels[ROLE] for labels, _ in self._scalars(self.catalogue.requests, model) if ROLE in labels}
+
+    def _part(self, reading: Reading, role: str) -> Reading:
+        latency, metric = self._latency(reading.model, role)
+        return replace(
+            reading.nothing(),
+            latency=latency,
+            latency_metric=metric,
+            requests=self._requests(reading.model, role),
+        )
+
+    def _requests(self, model: str, role: str | None = None) -> dict[str, int]:
+        """Requests by status; of one role's processes, or of all."""
+        requests: dict[str, int] = {}
+        for labels, value in self._scalars(self.catalogue.requests, model):
+            if role is None or labels.get(ROLE) == role:
+                status = labels.get("status", OK_STATUS)
+                requests[status] = requests.get(status, 0) + int(value)
+        return requests
+
+    def _latency(self, model: str, role: str | None = None) -> tuple[Histogram | None, str | None]:
+        """The finest latency there is, and which; of one role's processes, or of all."""
+        for family in self.catalogue.latency:
+            latency = self._histogram(family, model, role)
+            if latency is not None:
+                return latency, family.name
+        return None, None
 
     def _scalars(self, family: Family, model: str, suffix: str = "") -> Sequence[tuple[Labels, float]]:
         return self.scalars.get((family.name + suffix, model if family.model_label else None), ())
@@ -105,11 +135,13 @@ class Page:
         samples = self.scalars.get((family.name, None))
         return samples[0][1] if samples else None
 
-    def _histogram(self, family: Family, model: str) -> Histogram | None:
-        """The sum of a model's series; None where there is none."""
+    def _histogram(self, family: Family, model: str, role: str | None = None) -> Histogram | None:
+        """The sum of a model's series, or of those of one role's processes; None where there is none."""
         merged: Histogram | None = None
         for series in self.histograms.get((family.name, model if family.model_label else None), {}).values():
             if series.labels.get("status", OK_STATUS) != OK_STATUS:
+                continue
+            if role is not None and series.labels.get(ROLE) != role:
                 continue
             one = _histogram(family, series)
             if merged is not None and merged.bounds != one.bounds:

@@ -55,6 +55,8 @@ class Reading:
         interarrivals: Moments of the times between arrivals; None where the server does not tell.
         generation: Number of the configuration in force; None where the server does not tell.
         process_started_at: Unix time at which the server started, seconds; None where the server does not tell.
+        by_role: Where a node has one process try a configuration out: latency and requests of that process and of the
+            one beside it, by their roles. They are part of what the reading itself says.
     """
 
     monotonic: float
@@ -71,6 +73,17 @@ class Reading:
     interarrivals: Interarrivals | None = None
     generation: int | None = None
     process_started_at: float | None = None
+    by_role: Mapping[str, Reading] = field(default_factory=dict)
+
+    def nothing(self) -> Reading:
+        """What this reading says of a part of the server that has not had a request yet."""
+        return Reading(
+            monotonic=self.monotonic,
+            time=self.time,
+            model=self.model,
+            generation=self.generation,
+            process_started_at=self.process_started_at,
+        )
 
     @property
     def arrivals(self) -> int:

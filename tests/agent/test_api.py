@@ -12,7 +12,9 @@ import pytest
 from service.agent.api import CONTROLLER_HEADER, MAX_BODY_BYTES, Agent
 from service.agent.errors import NoMetricsError, NotInForceError
 from service.agent.lease import SOMEBODY, LeaseBook
+from service.agent.node import Canary
 from service.backends.agent_backend import AgentBackend
+from service.backends.protocol import CanaryState
 from service.domain.errors import (
     ApplyTimeoutError,
     BackendUnavailableError,
@@ -120,9 +122,11 @@ async def test_the_configuration_in_force_is_told_with_what_the_node_can_do(clie
             },
             "cpus": 1.5,
             "memory_bytes": 1 << 30,
+            "canary": False,
         },
         "server": {"kind": "held", "version": "1.2"},
         "lease": None,
+        "canary": None,
         "models": [{"name": "m", "versions": [1]}],
     }
 
@@ -279,6 +283,51 @@ async def test_a_wrong_order_takes_no_lease_and_a_name_that_makes_no_sense_is_re
     problem(await put(client, 1, {"instances": 0}, by="one"), 422)
     assert (await get(client))["lease"] is None
     problem(await put(client, 1, BATCHED, by="x" * 129), 400)
+
+
+class TryingNode(HeldNode):
+    """Has one process try things out, so it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.canary: Canary | None = None
+
+    async def try_out(self, config: ServingConfig, generation: int) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.canary = Canary(generation, config, None)
+
+    async def withdraw(self) -> None:
+        self.canary = None
+
+
+async def test_a_node_of_several_processes_tries_out_what_it_is_asked_to_and_nothing_is_in_force(
+    clock: ManualClock,
+) -> None:
+    node = TryingNode()
+    agent = Agent(node, LeaseBook(clock), server=("held", "1"), cpus=1.0, memory_bytes=None, canaries=node)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(agent.app()), base_url="http://agent") as client:
+        backend = AgentBackend("http://agent", client, controller="me")
+        state = await backend.try_out(BATCHED, 1)
+        assert (state.support.canary, state.canary) == (True, CanaryState(generation=1, config=BATCHED))
+        assert (state.config, state.generation, node.taken) == (ServingConfig(), 0, [])
+        assert problem(await client.request("DELETE", "/agent/v1/canary"), 423)["holder"] == "me"
+        assert node.canary is not None
+        node.canary = Canary(1, BATCHED, "it died")
+        assert (await backend.read()).canary == CanaryState(generation=1, config=BATCHED, ended="it died")
+        await backend.withdraw()
+        assert (await backend.read()).canary is None
+        node.failure = NotInForceError("no memory")
+        with pytest.raises(BackendUnavailableError, match="no memory"):
+            await backend.try_out(BATCHED, 1)
+
+
+async def test_a_node_of_one_process_refuses_to_try_anything_out(client: httpx.AsyncClient, node: HeldNode) -> None:
+    assert (await get(client))["support"]["canary"] is False
+    refused = problem(await put(client, 1, BATCHED, canary=True), 422)
+    assert refused["errors"] == [{"field": "canary", "message": "must be false: this node cannot split its requests"}]
+    assert node.taken == []
+    assert (await client.delete("/agent/v1/canary")).status_code == httpx.codes.NO_CONTENT
 
 
 async def test_two_control_services_of_one_node_are_told_apart_by_their_backends(client: httpx.AsyncClient) -> None:

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from service.node.envoy_config import GRPC_CLUSTER, REST_CLUSTER, Endpoint, Front, bootstrap, endpoint_file, endpoints
+from service.node.envoy_config import (
+    GRPC_CLUSTER,
+    REST_CLUSTER,
+    Endpoint,
+    Front,
+    Role,
+    bootstrap,
+    endpoint_file,
+    endpoints,
+)
 from service.node.envoy_stats import active, hosts, settled
 from service.node.errors import FrontError
 from service.node.front import find_envoy
@@ -74,6 +83,13 @@ def test_endpoints_are_settled_when_envoy_uses_exactly_these_and_finds_them_well
     assert not settled(seen, [ONE], [], healthy=False)
     assert not settled(seen, [ONE, TWO], [], healthy=False)
     assert (active(seen, [TWO]), active(seen, [ONE]), active(seen, [Endpoint(9, 9)])) == (5, 0, 0)
+
+
+def test_each_generation_gets_a_share_by_the_number_of_its_members() -> None:
+    serving = [Endpoint(1, 2, 7), Endpoint(3, 4, 7), Endpoint(5, 6, 8, Role.CANARY)]
+    groups = endpoints(REST_CLUSTER, serving, [Endpoint(9, 10, 7)])["resources"][0]["endpoints"]
+    shares = [(group["priority"], group["locality"]["zone"], group["load_balancing_weight"]) for group in groups]
+    assert shares == [(0, "generation 7", 2), (0, "generation 8", 1), (1, "generation 7", 1)]
 
 
 def test_clusters_without_endpoints_have_none() -> None:

@@ -56,6 +56,26 @@ def test_the_control_services_reader_finds_latency_counts_batches_and_generation
     assert reading.foreign_requests == 0
 
 
+def test_what_a_canary_and_those_beside_it_did_is_told_apart_and_is_part_of_the_whole() -> None:
+    roles = ENVOY.replace('{status="0"} 7', '{status="0",role="none"} 7').replace(
+        "latency_bucket{", 'latency_bucket{role="none",'
+    )
+    tried = ""
+    for role, count in (("canary", 2), ("control", 3)):
+        prefix = "envoy_regulus_front_grpc"
+        tried += f'{prefix}_requests{{status="0",role="{role}"}} {count}\n'
+        tried += "".join(f'{prefix}_latency_bucket{{role="{role}",le="{e}"}} {count}\n' for e in (100, 50000, "+Inf"))
+        tried += f'{prefix}_latency_sum{{role="{role}"}} {count * 50}\n'
+    text = page("m", felt(roles + tried), ServerTotals(), generation=5, front_started_at=1.0)
+    reading = read_page(text, model="m", monotonic=0.0, time=0.0)
+    assert reading.latency is not None
+    assert (reading.latency.count, reading.requests["OK"]) == (10 + 5, 10 + 5)
+    assert set(reading.by_role) == {"canary", "control"}
+    canary = reading.by_role["canary"]
+    assert canary.latency is not None
+    assert (canary.requests, canary.latency.counts) == ({"OK": 2}, (2, 0, 0))
+
+
 def test_before_the_first_request_it_is_a_server_without_requests() -> None:
     text = page("m", felt(""), ServerTotals(), generation=0, front_started_at=1.0)
     reading = read_page(text, model="m", monotonic=0.0, time=0.0)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.serving_config import ServingConfig
+from service.node.envoy_config import Role
 from service.node.errors import StateError
-from service.node.state import NodeState, ServerRecord, Versions, recovered
+from service.node.state import Canary, NodeState, ServerRecord, Versions, recovered
 
 OLD = ServingConfig()
 NEW = ServingConfig(enable_batching=True, max_batch_size=8, instances=2)
@@ -77,6 +78,55 @@ def test_whoever_died_with_the_agent_is_missed_and_no_process_has_two_roles(mome
     assert len(pids) == len(set(pids))
     assert not dead & set(pids)
     assert recovery.missing == state.config.instances - len(state.serving)
+
+
+def tried_out(*pids: int, by: int = 9) -> NodeState:
+    """A configuration of as many instances as there are, tried out by one process."""
+    state = serving(*pids, config=OLD.with_values(instances=len(pids)))
+    canary = Canary(generation=4, config=NEW, server=server(by, 4), versions=Versions("/versions/g4", 2, 1))
+    return state.begin([canary.server]).try_out(canary)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_while_something_is_tried_out_as_many_processes_serve_as_before(count: int) -> None:
+    state = tried_out(*range(1, count + 1))
+    roles = [(one.grpc_port, one.role) for one in state.traffic.serving]
+    assert roles == [(9, Role.CANARY), *((pid, Role.CONTROL) for pid in range(1, count))]
+    assert [(one.grpc_port, one.role) for one in state.traffic.resting] == [(count, Role.NONE)]
+    ended = state.withdraw()
+    assert [one.grpc_port for one in ended.traffic.serving] == list(range(1, count + 1))
+    assert [one.pid for one in ended.draining] == [9]
+
+
+def test_nobody_rests_where_a_process_is_missing_anyhow() -> None:
+    state = tried_out(1, 2, 3).lost(server(2))
+    assert [one.grpc_port for one in state.traffic.serving] == [9, 1, 3]
+    assert state.traffic.resting == ()
+
+
+def test_what_was_tried_out_comes_into_force_with_its_process_among_the_others() -> None:
+    state = tried_out(1, 2)
+    new = server(10, 4)
+    done = state.commit(4, NEW, launched=NEW, added=[server(9, 4), new], removed=state.serving, previous=state.config)
+    assert (done.canary, [one.pid for one in done.serving]) == (None, [9, 10])
+    assert {one.role for one in (*done.traffic.serving, *done.traffic.resting)} == {Role.NONE}
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_an_agent_that_dies_while_something_is_tried_out_is_succeeded_by_one_that_withdraws_it(alive: bool) -> None:
+    state = tried_out(1, 2)
+    read = NodeState.from_dict(state.to_dict())
+    assert read == state
+    recovery = recovered(read, lambda one: alive or one.pid != 9)
+    assert (recovery.state.canary, recovery.missing) == (None, 0)
+    assert [one.pid for one in recovery.state.draining] == ([9] if alive else [])
+    assert recovery.state.config == state.config
+
+
+def test_what_a_version_that_knew_no_canaries_wrote_is_read() -> None:
+    raw = serving(1).to_dict()
+    del raw["canary"]
+    assert NodeState.from_dict(raw) == serving(1)
 
 
 def test_a_process_that_ends_is_forgotten_and_its_replacement_joins() -> None:
