@@ -9,7 +9,8 @@ from typing import Any
 
 import structlog
 
-from service.backends.protocol import BackendPhase, BackendState
+from service.backends.protocol import BackendPhase, BackendState, CanaryState
+from service.control.canary import Canary
 from service.control.guardrails import hands_off
 from service.control.journal import Journal
 from service.control.node import Node, Order
@@ -86,6 +87,7 @@ class Actuator:
         self._metrics = metrics
         self._remembered: StoredState | None = None
         self._intent: Decision | None = None
+        self._tried: tuple[int, ServingConfig] | None = None
         self._lost_before: ServingConfig | None = None
 
     def resume(self, remembered: StoredState | None) -> None:
@@ -254,8 +256,24 @@ class Actuator:
             raise _HandsOffError(block)
         self._spikes.begin(self._clock.monotonic())
         self._intent = None
+        if order.canary:
+            self._tried = (generation, order.config)
         state = await self._node.send(order, generation)
-        return await self._in_force(order, state)
+        return await (self._tried_out(order, state) if order.canary else self._in_force(order, state))
+
+    async def _tried_out(self, order: Order, state: BackendState) -> Decision:
+        now = self._clock.monotonic()
+        self._node.accept(state)
+        self._windows.start_next()
+        self._track.canary = Canary(order=order, generation=state.generation + 1, since=now)
+        why = f"one process tries {order.config.describe()} out first: {order.explanation}"
+        return await self.hold(Reason.CANARY, why, recommendation=order.recommendation, inputs=order.inputs)
+
+    def ordered_trial(self, found: CanaryState) -> bool:
+        """Whether it was this service, perhaps before it was started anew, that had something tried out."""
+        intent = self._intent
+        before = None if intent is None else (intent.generation, intent.config_after)
+        return (found.generation, found.config) in (self._tried, before)
 
     async def attempt(self, order: Order) -> Decision | None:
         """Carry out an order of the loop's own; what goes wrong becomes a hold.
@@ -297,6 +315,10 @@ class Actuator:
         if order.action is Action.ROLLBACK:
             return {}
         return self._quarantine(order.config, self._settings.quarantine_seconds, Reason.APPLY_FAILED, why)
+
+    def quarantine(self, config: ServingConfig, reason: Reason, explanation: str) -> dict[str, Any]:
+        """Do not try a configuration again for a while; returns what a decision says of it."""
+        return self._quarantine(config, self._settings.quarantine_seconds, reason, explanation)
 
     def _quarantine(self, config: ServingConfig, seconds: float, reason: Reason, explanation: str) -> dict[str, Any]:
         """Not to be tried for a while; returns what a decision says of it."""

@@ -31,6 +31,7 @@ from service.control.sight import Sight
 from service.control.situation import Permission, learning_left
 from service.control.status import ModelStatus
 from service.control.track import Track
+from service.control.trials import Trials
 from service.control.workers import Workers
 from service.domain.backoff import Backoff
 from service.domain.clock import Clock
@@ -62,6 +63,7 @@ _STANDING = frozenset(
         Reason.MAINTENANCE,
         Reason.LEARNING_PERIOD,
         Reason.LEASE_HELD,
+        Reason.CANARY_WORSE,
     }
 )
 
@@ -143,6 +145,15 @@ class ModelLoop:
             metrics=metrics,
             workers=workers,
         )
+        self._trials = Trials(
+            node=self._node,
+            actuator=self._actuator,
+            track=self._track,
+            sight=self._sight,
+            permission=self._permission,
+            settings=settings,
+            clock=clock,
+        )
         self._commands = Commands(
             node=self._node, actuator=self._actuator, journal=self._journal, track=self._track, clock=clock
         )
@@ -221,6 +232,8 @@ class ModelLoop:
         if self._node.due and not await self._actuator.look():
             return False
         if not await self._know_what_is_possible():
+            return False
+        if await self._trials.attend():
             return False
         if (missing := self._sight.missing) is not None:
             await self._actuator.hold(Reason.METRICS_MISSING, missing)

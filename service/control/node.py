@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from service.backends.protocol import Backend, BackendPhase, BackendState
+from service.backends.protocol import Backend, BackendPhase, BackendState, TriesOut
 from service.control.probation import Probation
 from service.control.settings import LoopSettings
 from service.domain.backoff import Backoff
@@ -38,6 +38,7 @@ class Order:
         inputs: What else went in, JSON-ready.
         probation: The probation that begins then; None for a return to what is known.
         by_hand: Whether a person commanded it; guardrails stop only what is automatic.
+        canary: Whether one of several server processes is to try it out first.
     """
 
     config: ServingConfig
@@ -48,6 +49,7 @@ class Order:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     probation: Probation | None = None
     by_hand: bool = False
+    canary: bool = False
 
 
 class Node:
@@ -144,7 +146,10 @@ class Node:
         started = self._clock.monotonic()
         outcome = "failed"
         try:
-            state = await self._backend.apply(order.config, generation)
+            if order.canary and isinstance(self._backend, TriesOut):
+                state = await self._backend.try_out(order.config, generation)
+            else:
+                state = await self._backend.apply(order.config, generation)
             outcome = "ok"
         except BackendUnavailableError as error:
             self._failed(error)
@@ -157,10 +162,36 @@ class Node:
             raise
         finally:
             seconds = self._clock.monotonic() - started
-            self._metrics.reconfigured(self._model, _KINDS[order.action], outcome, seconds)
+            kind = "canary" if order.canary else _KINDS[order.action]
+            self._metrics.reconfigured(self._model, kind, outcome, seconds)
         self.in_doubt = None
         self._answered()
         return state
+
+    def can_try_out(self, config: ServingConfig) -> bool:
+        """Whether one of several server processes can run a configuration while the others go on as they are."""
+        state = self.state
+        if state is None or not state.support.canary or not isinstance(self._backend, TriesOut):
+            return False
+        return state.config.instances == config.instances > 1
+
+    async def withdraw(self) -> None:
+        """Put an end to what one process tries out.
+
+        Raises:
+            LeaseHeldError: Another controller writes to this node.
+            BackendUnavailableError: It may go on.
+        """
+        if not isinstance(self._backend, TriesOut):
+            return
+        try:
+            await self._backend.withdraw()
+        except BackendUnavailableError as error:
+            self._failed(error)
+            raise
+        self._answered()
+        if self.state is not None:
+            self.state = replace(self.state, canary=None)
 
     def became_of(self, order: Order, state: BackendState) -> bool | None:
         """What a later look shows of the order in doubt: in force, not, or (None) still under way."""

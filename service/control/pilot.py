@@ -251,6 +251,7 @@ class Pilot:
             explanation=why,
             recommendation=choice,
             inputs=inputs,
+            canary=self._settings.canary and self._node.can_try_out(choice.config),
             probation=Probation(
                 config=choice.config,
                 since=situation.now,

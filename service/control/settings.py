@@ -206,6 +206,19 @@ class LoopSettings(Settings):
         "once they are spent, nothing is tried, and only a violation moves the model, to what is known to be better. "
         "120 are a thirtieth of the hour.",
     )
+    canary: bool = Field(
+        default=True,
+        description="Whether one of several server processes tries a configuration out before the others follow, where "
+        "the node can do that. What is no good then meets one process's share of the requests only. A return to what "
+        "is known to be good, a person's choice and another number of processes are not tried out.",
+    )
+    canary_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=300,
+        description="Longest trial by one process, seconds; what is not certain by then is decided by the intervals. "
+        "What is clear is decided earlier. 30 hold a thousand requests of one of three processes at 100 a second.",
+    )
     safety_factor: float = Field(
         default=0.6,
         ge=0,

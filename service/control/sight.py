@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from service.control.canary import Beside
 from service.control.settings import LoopSettings
 from service.control.spikes import SpikeMeter
 from service.domain.clock import Clock
 from service.domain.errors import TelemetryError
+from service.domain.window import Window
 from service.telemetry.own_metrics import ControlMetrics
 from service.telemetry.scraper import Scraper
 from service.telemetry.windows import WindowBuilder, WindowSettings
@@ -34,6 +36,8 @@ class Sight:
         self._read_at: float | None = None
         self._error: str | None = None
         self.spikes = SpikeMeter()
+        self._settings = settings
+        self._beside: Beside | None = None
         self.windows = WindowBuilder(
             WindowSettings(
                 window_seconds=settings.window_seconds,
@@ -57,6 +61,18 @@ class Sight:
         self._read_at = reading.monotonic
         self.windows.add(reading)
         self.spikes.add(reading)
+        if self._beside is not None:
+            self._beside.add(reading)
+
+    def trial(self, *, on: bool) -> None:
+        """From now on, or no longer, see apart what the process that tries something out does. Idempotent."""
+        if on != (self._beside is not None):
+            self._beside = Beside(self._settings, self._clock) if on else None
+
+    @property
+    def beside(self) -> tuple[Window, Window] | None:
+        """What the process that tries something out did so far, and the one beside it; None while that is unknown."""
+        return self._beside.seen() if self._beside is not None else None
 
     @property
     def age_seconds(self) -> float | None:

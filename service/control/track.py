@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from service.control.canary import Canary
 from service.control.error_budget import ErrorBudget
 from service.control.judge import Judgement
 from service.control.probation import Probation
@@ -27,6 +28,7 @@ class Track:
         last_known_good: The newest configuration that met the objective.
         judged: The last judgement, perhaps of the configuration before.
         probation: The switch that is not verified yet.
+        canary: What one of several server processes tries out.
         switched_at: When the configuration last changed.
         asked_at: When the policy was last asked and nothing was ordered; None: not since the last order.
         answer: Why nothing was ordered then.
@@ -51,6 +53,7 @@ class Track:
     last_known_good: ServingConfig | None = None
     judged: Judgement | None = None
     probation: Probation | None = None
+    canary: Canary | None = None
     switched_at: float | None = None
     asked_at: float | None = None
     answer: Block | None = None
@@ -73,6 +76,7 @@ class Track:
         self.asked_at = None
         self.chosen_by_user = by_user
         self.probation = probation
+        self.canary = None
 
     def spend_switches(self, moments: Iterable[float], now: float) -> None:
         """Count switches against the budget, and drop those that no longer count."""

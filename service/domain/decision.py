@@ -84,6 +84,8 @@ class Reason(StrEnum):
     LEARNING_PERIOD = "learning_period"
     UNSAFE = "unsafe"
     FROZEN = "frozen"
+    CANARY = "canary"
+    CANARY_WORSE = "canary_worse"
 
     @property
     def meaning(self) -> str:
@@ -122,6 +124,8 @@ _MEANINGS: dict[Reason, str] = {
     Reason.LEARNING_PERIOD: "the service still learns how the model behaves before it acts on its own",
     Reason.UNSAFE: "the configuration lies outside the safe region",
     Reason.FROZEN: "the error budget burned fast, so nothing unknown is tried for a while",
+    Reason.CANARY: "one of several server processes tries a configuration out before the others follow",
+    Reason.CANARY_WORSE: "the server process that tried a configuration out did clearly worse than those beside it",
 }
 
 

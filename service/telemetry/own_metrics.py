@@ -32,7 +32,7 @@ CONFIG_KNOBS = (
 )
 
 #: Kinds and outcomes of a reconfiguration.
-KINDS = ("auto", "manual", "rollback")
+KINDS = ("auto", "manual", "rollback", "canary")
 OUTCOMES = ("ok", "failed", "timeout", "refused")
 
 #: Why a configuration is taken back: it disappointed, the error budget burned fast, or a person asked for it.

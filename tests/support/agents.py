@@ -81,6 +81,16 @@ class SimulatedNode:
         """Refused with 422."""
         self.orders: list[tuple[int, ServingConfig]] = []
         """Every order that reached the node, whatever became of it."""
+        self.canary: tuple[int, ServingConfig] | None = None
+        """What one process tries out, and its number."""
+        self.canary_ended: str | None = None
+        """Why the node put an end to the last trial."""
+        self.trials: list[ServingConfig] = []
+        """Every configuration that one process has tried out."""
+        self.tries_out = False
+        """Whether it can have one process try something out."""
+        self.canary_answers = True
+        """Whether that process answers what it is asked."""
         self.switch_seconds = 0.0
         self.backlog_seconds = 0.0
         """Latency added to all requests; shrinks by ``drained_per_second``."""
@@ -96,6 +106,7 @@ class SimulatedNode:
         self._total = 0.0
         self._rejected = 0
         self._gaps = [0, 0.0, 0.0]
+        self._by_role = {role: ([0] * (len(BOUNDS) + 1), 0.0) for role in ("canary", "control")}
 
     @property
     def rate(self) -> float:
@@ -112,6 +123,12 @@ class SimulatedNode:
         self._let_requests_arrive()
         self.config = config
         self.generation = self.generation + 1 if generation is None else generation
+        self.canary = self.canary_ended = None
+
+    def end_trial(self, why: str) -> None:
+        """The process that tries something out has died, or was withdrawn."""
+        self._let_requests_arrive()
+        self.canary_ended = why
 
     def restart(self, config: ServingConfig | None = None) -> None:
         """The server process died and was started anew."""
@@ -123,7 +140,7 @@ class SimulatedNode:
 
     async def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Status and body of an HTTP call."""
-        door: Door = "metrics" if path == "/metrics" else "order" if method == "PUT" else "read"
+        door: Door = "metrics" if path == "/metrics" else "read" if method == "GET" else "order"
         fault = self.faults.get(door)
         if fault == "garbage":
             return 200, b"]] not what you think \xff"
@@ -132,6 +149,10 @@ class SimulatedNode:
         if door == "metrics":
             self._let_requests_arrive()
             return 200, self._page().encode()
+        if path == "/agent/v1/canary":
+            self._let_requests_arrive()
+            self.canary = self.canary_ended = None
+            return 204, b""
         if path != "/agent/v1/config":
             return _problem(404, "Not found", path)
         if method == "GET":
@@ -148,10 +169,18 @@ class SimulatedNode:
                 "knobs": {knob: {"min": low, "max": high} for knob, (low, high) in self.knobs.items()},
                 "cpus": self.cpus,
                 "memory_bytes": None,
+                "canary": self.tries_out,
             },
+            "canary": self._describe_canary(),
             "server": {"kind": "simulated", "version": "1"},
             "models": [{"name": self.name}],
         }
+
+    def _describe_canary(self) -> dict[str, Any] | None:
+        if self.canary is None:
+            return None
+        generation, config = self.canary
+        return {"generation": generation, "config": config.to_dict(), "ended": self.canary_ended}
 
     async def _order(self, order: dict[str, Any], fault: Fault | None) -> tuple[int, bytes]:
         generation = int(order["generation"])
@@ -175,7 +204,12 @@ class SimulatedNode:
             self.state = "switching"
             await self.clock.sleep(self.switch_seconds)
             self.state = "serving"
-        self.put_in_force(config, generation)
+        if order.get("canary"):
+            self._let_requests_arrive()
+            self.canary, self.canary_ended = (generation, config), None
+            self.trials.append(config)
+        else:
+            self.put_in_force(config, generation)
         return 200, json.dumps(self.describe()).encode()
 
     def _let_requests_arrive(self) -> None:
@@ -184,6 +218,8 @@ class SimulatedNode:
         arrivals = int(self._rng.poisson(self._rate * seconds))
         if arrivals == 0:
             return
+        if self.canary is not None and self.canary_ended is None:
+            arrivals = self._let_a_trial_have_its_share(arrivals, self.canary[1])
         lost = int(self._rng.binomial(arrivals, self.loss))
         median = self.latency(self.config, self._rate)
         values = median * np.exp(0.3 * self._rng.standard_normal(arrivals - lost)) + self.backlog_seconds
@@ -198,6 +234,19 @@ class SimulatedNode:
             self._gaps[1] + float(gaps.sum()),
             self._gaps[2] + float((gaps**2).sum()),
         ]
+
+    def _let_a_trial_have_its_share(self, arrivals: int, tried: ServingConfig) -> int:
+        """The canary and its control get the same; returns what is left for the others."""
+        share = arrivals // self.config.instances
+        for role, config in (("canary", tried), ("control", self.config)):
+            if role == "canary" and not self.canary_answers:
+                continue
+            values = self.latency(config, self._rate) * np.exp(0.3 * self._rng.standard_normal(share))
+            counts, total = self._by_role[role]
+            for value in values.tolist():
+                counts[bisect_left(BOUNDS, value)] += 1
+            self._by_role[role] = counts, total + float(values.sum())
+        return arrivals - 2 * share
 
     def _page(self) -> str:
         """The metrics page, under the embedded server's names."""
@@ -215,9 +264,22 @@ class SimulatedNode:
                 f"{gaps}_{moment}{{{model}}} {value!r}"
                 for moment, value in zip(("count", "sum", "sum_of_squares"), self._gaps, strict=True)
             ),
+            *self._role_lines(model, latency),
             *([f"regulus_modelserver_generation {self.generation}"] if self.tells_generation else []),
         ]
         return "\n".join(lines) + "\n"
+
+    def _role_lines(self, model: str, latency: str) -> list[str]:
+        lines = []
+        for role, (counts, total) in self._by_role.items():
+            if sum(counts) == 0:
+                continue
+            labels, edges = f'{model},role="{role}"', [*(f"{bound!r}" for bound in BOUNDS), "+Inf"]
+            cumulative = np.cumsum(counts).tolist()
+            lines.append(f':tensorflow:serving:request_count{{{labels},status="OK"}} {cumulative[-1]}')
+            lines += [f'{latency}_bucket{{{labels},le="{e}"}} {n}' for e, n in zip(edges, cumulative, strict=True)]
+            lines.append(f"{latency}_sum{{{labels}}} {total!r}")
+        return lines
 
 
 class NodeTransport(httpx.AsyncBaseTransport):
@@ -228,7 +290,7 @@ class NodeTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         path, node = request.url.path, self._node
-        door: Door = "metrics" if path == "/metrics" else "order" if request.method == "PUT" else "read"
+        door: Door = "metrics" if path == "/metrics" else "read" if request.method == "GET" else "order"
         fault = node.faults.get(door)
         if fault == "down":
             raise httpx.ConnectError("connection refused", request=request)
@@ -248,13 +310,13 @@ async def serving(node: SimulatedNode) -> AsyncIterator[str]:
 
     async def endpoint(request: Request) -> Response:
         path = request.url.path
-        door: Door = "metrics" if path == "/metrics" else "order" if request.method == "PUT" else "read"
+        door: Door = "metrics" if path == "/metrics" else "read" if request.method == "GET" else "order"
         if node.faults.get(door) == "hang":
             await released.wait()
         status, body = await node.answer(request.method, path, await request.body())
         return Response(body, status, headers=_headers(status, path))
 
-    app = Starlette(routes=[Route("/{path:path}", endpoint, methods=["GET", "PUT"])])
+    app = Starlette(routes=[Route("/{path:path}", endpoint, methods=["GET", "PUT", "DELETE"])])
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
     task = asyncio.create_task(server.serve())
     try:

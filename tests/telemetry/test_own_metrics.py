@@ -170,7 +170,7 @@ def test_counters_of_a_model_begin_at_zero_with_its_objective(
     }
     assert set(counts.values()) == {0}
     names = [name for name, *_ in counts]
-    assert names.count("regulus_reconfigurations_total") == 12
+    assert names.count("regulus_reconfigurations_total") == 16
     assert names.count("regulus_rollbacks_total") == 3
     assert names.count("regulus_recommendations_total") == len(Intent)
     assert names.count("regulus_scrape_failures_total") == 1
