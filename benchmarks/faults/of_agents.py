@@ -51,7 +51,6 @@ async def committed(stand: Stand, generation: int) -> bool:
 
 async def _killed_at(trial: Trial, step: Step) -> None:
     stand = trial.stand
-    await stand.free_lease()
     before = await stand.backend.read()
     config, generation = await stand.another(), before.generation + 1
     ordering = asyncio.create_task(stand.control.order(config))

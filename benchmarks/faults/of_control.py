@@ -19,22 +19,24 @@ _TOLD_AS = ("lease_held", "config_changed_outside", "reconciled")
 
 @fault("control service killed (−9)", EMBEDDED, renews=True)
 async def control_killed(trial: Trial) -> None:
-    """The server serves on with what is in force; the next start goes on from the history and says what it found."""
-    control = trial.stand.control
+    """The server serves on with what is in force; the next start goes on from the history and steers at once."""
+    stand, control = trial.stand, trial.stand.control
     trial.inject()
     await control.program.kill()
     await asyncio.sleep(float(trial.rng.uniform(0.0, 1.0)))
     trial.lift()
     await control.program.start()
-    await trial.recovers(trial.stand.agreed)
+    await trial.recovers(stand.agreed)
     await trial.says("reconciled", "as the history has it")
+    # The dead one never gave back its lease of the node.
+    answer = await control.order(await stand.another())
+    trial.expect("an order is carried out", answer is not None and answer.is_success, answer and answer.text)
 
 
 @fault("control service killed (−9) right after a switch was ordered", EMBEDDED, renews=True)
 async def control_killed_after_order(trial: Trial) -> None:
     """What was acknowledged is in the history; what is in force afterwards is known to it, whoever put it there."""
     stand = trial.stand
-    await stand.free_lease()
     config = await stand.another()
     ordering = asyncio.create_task(stand.control.order(config))
     await asyncio.sleep(float(trial.rng.uniform(0.0, 0.06)))
@@ -96,7 +98,6 @@ async def two_services(trial: Trial) -> None:
     """Orders of both take turns or are refused: never do two hold different things in force, and each says so."""
     stand = trial.stand
     other = stand.second_control()
-    await stand.free_lease()
     before = await stand.control.decisions()
     trial.inject()
     async with AsyncExitStack() as stack:

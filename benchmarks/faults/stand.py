@@ -27,7 +27,7 @@ from benchmarks.faults.programs import Program, regulus
 from benchmarks.faults.proxy import MetricsProxy, metrics_proxy
 from benchmarks.processes import export
 from benchmarks.servers import server_binary
-from service.backends.agent_backend import CONTROLLER_HEADER, LEASE_PATH, AgentBackend
+from service.backends.agent_backend import AgentBackend
 from service.cli.demo.ports import Ports, claim
 from service.domain.decision import Mode
 from service.domain.errors import BackendError
@@ -123,14 +123,6 @@ class Stand:
         """A configuration that is not in force."""
         present = await self.in_force()
         return CONFIGS[1] if present == CONFIGS[0] else CONFIGS[0]
-
-    async def free_lease(self) -> None:
-        """Give back the lease that a killed control service still holds; else nobody may order for a minute."""
-        holder = (await self.backend.read()).lease_holder
-        if holder is not None and f":{self.control.program.pid}:" not in holder:
-            await self.client.delete(
-                f"{self.agent}{LEASE_PATH}", headers={CONTROLLER_HEADER: holder}, timeout=_HTTP_SECONDS
-            )
 
     async def agreed(self) -> bool:
         """Whether the control service believes to be in force what is, and nothing is wrong with it."""
