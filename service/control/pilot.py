@@ -259,6 +259,7 @@ class Pilot:
                 baseline=failed.baseline if failed else judgement.window,
                 by_user=False,
                 promised=choice.predicted_tail,
+                worse_before=failed.worse_before + 1 if failed else 0,
             ),
         )
         return await self._ordered(order)

@@ -12,6 +12,10 @@ from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
 from service.domain.window import SloVerdict, Window
 
+#: Trials in a row that may each be worse than what they all replaced, while that violated the objective too. Then it is
+#: gone back to, and dwelt in: a policy that guesses would else do its worst without a pause when things are bad.
+WORSE_IN_A_ROW = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probation:
@@ -24,6 +28,7 @@ class Probation:
         baseline: The last judged window under ``fallback``; None where there was none.
         by_user: Whether a person chose it; then it is judged but never undone.
         promised: The tail that was predicted of it, seconds; None where nothing was.
+        worse_before: Trials directly before it, from the same fallback, that were clearly worse.
     """
 
     config: ServingConfig
@@ -32,6 +37,7 @@ class Probation:
     baseline: Window | None
     by_user: bool
     promised: Interval | None = None
+    worse_before: int = 0
 
 
 class Outcome(Enum):
@@ -64,7 +70,7 @@ def rule(
     """Compare the first judged window under a new configuration with the last one before it and with the promise.
 
     Going back to what violated the objective itself would cost a switch and a window to learn nothing, so there the
-    search goes on from here, and the better of the two stays the place to return to.
+    search goes on from here, :data:`WORSE_IN_A_ROW` times, and the better of the two stays the place to return to.
 
     Args:
         probation: The switch.
@@ -91,9 +97,10 @@ def rule(
         return Ruling(Outcome.KEEP, f"{now}; {before} before")
     if met_before or judgement.met:
         return Ruling(Outcome.RETURN, f"{now}; clearly worse than {before} before")
-    return Ruling(
-        Outcome.MOVE_ON, f"{now}; clearly worse than {before} before, which did not meet the objective either"
-    )
+    worse = f"{now}; clearly worse than {before} before, which did not meet the objective either"
+    if probation.worse_before + 1 >= WORSE_IN_A_ROW:
+        return Ruling(Outcome.RETURN, f"{worse}, and so was the trial before")
+    return Ruling(Outcome.MOVE_ON, worse)
 
 
 def comparable(probation: Probation, judgement: Judgement, settings: LoopSettings) -> bool:

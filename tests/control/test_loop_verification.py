@@ -83,13 +83,14 @@ async def test_from_bad_to_worse_it_returns_when_there_is_nothing_else_to_try(wo
     assert node.config == DEFAULT
 
 
-async def test_after_two_failures_it_returns_to_the_best_of_the_three(world):
-    third = ServingConfig(enable_batching=True, max_batch_size=8)
-    table = {DEFAULT: 0.1, WORSE: 0.3, third: 0.3}
+async def test_after_two_failures_it_returns_to_the_best_of_the_three_though_there_is_more_to_try(world):
+    third, fourth = (ServingConfig(enable_batching=True, max_batch_size=size) for size in (8, 16))
+    table = {DEFAULT: 0.1, WORSE: 0.3, third: 0.3, fourth: 0.3}
     node = world.add(SimulatedNode(world.clock, lambda config, rate: table[config]))
-    await world.start(policy=ScriptedPolicy(in_turn(WORSE, third), Intent.EXPLORE))
+    await world.start(policy=ScriptedPolicy(in_turn(WORSE, third, fourth), Intent.EXPLORE))
     await world.until(lambda: len(world.decisions(Action.ROLLBACK)) == 1)
     assert [config for _, config in node.orders] == [WORSE, third, DEFAULT]
+    assert "so was the trial before" in world.decisions(Action.ROLLBACK)[0].explanation
 
 
 async def test_a_backlog_from_before_is_not_held_against_the_new_configuration(world):

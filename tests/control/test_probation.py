@@ -30,9 +30,14 @@ def window(p99: float, rate: float = 100.0) -> Window:
     )
 
 
-def ruled(before: Window | None, after: Window) -> Outcome:
+def ruled(before: Window | None, after: Window, worse_before: int = 0) -> Outcome:
     probation = Probation(
-        config=ServingConfig(instances=2), since=0.0, fallback=ServingConfig(), baseline=before, by_user=False
+        config=ServingConfig(instances=2),
+        since=0.0,
+        fallback=ServingConfig(),
+        baseline=before,
+        by_user=False,
+        worse_before=worse_before,
     )
     judgement = judge(after, Stationarity(), SLO, SETTINGS, waited_seconds=100.0)
     assert isinstance(judgement, Judgement)
@@ -59,6 +64,14 @@ def test_clearly_slower_sends_back_even_within_the_objective():
 
 def test_from_bad_to_worse_moves_on():
     assert ruled(window(0.1), window(0.3)) is Outcome.MOVE_ON
+
+
+def test_from_bad_to_worse_twice_sends_back():
+    assert ruled(window(0.1), window(0.3), worse_before=1) is Outcome.RETURN
+
+
+def test_a_trial_after_a_worse_one_that_is_no_worse_is_kept():
+    assert ruled(window(0.1), window(0.1), worse_before=1) is Outcome.KEEP
 
 
 def test_from_bad_to_as_bad_is_kept():
