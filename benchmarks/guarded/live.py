@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -71,8 +70,6 @@ def measure(given: argparse.Namespace) -> int:
         InvalidValueError: The results in the folder are of another comparison.
         ChildFailedError: The server or a steering process failed.
     """
-    # Steering processes are started while gRPC's threads run; they begin anew and need none of its state.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     results = Results(given.out / ("live-quick.jsonl" if given.quick else "live.jsonl"))
     with tempfile.TemporaryDirectory(prefix="regulus-guarded-", ignore_cleanup_errors=True) as scratch:
         options = Options(
