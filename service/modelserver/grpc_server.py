@@ -38,6 +38,10 @@ HEALTH_SERVICE = "grpc.health.v1.Health"
 #: given with ``--grpc_channel_arguments=grpc.max_receive_message_length=…``.
 MAX_MESSAGE_BYTES = 1 << 30
 
+#: Requests that may wait for the event loop to take them. From 1000 on gRPC would refuse some at random, as CANCELLED,
+#: and from 3000 on all: fewer than what is held while a killed server is replaced, and then comes at once.
+MAX_WAITING_REQUESTS = 100_000
+
 _REQUESTS: dict[str, Any] = {
     "Classify": ClassificationRequest,
     "Regress": RegressionRequest,
@@ -98,6 +102,8 @@ class GrpcServer:
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.server.max_pending_requests", MAX_WAITING_REQUESTS),
+            ("grpc.server.max_pending_requests_hard_limit", MAX_WAITING_REQUESTS),
             *self._flags.channel_options,
         ]
 

@@ -75,3 +75,16 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, slow_batches: list[str]
         assert server.process.wait(timeout=10) == 128 + signal.SIGTERM
         with pytest.raises(grpc.RpcError):
             held.result()
+
+
+def test_requests_that_come_faster_than_they_are_taken_wait_and_are_answered(tmp_path: Path) -> None:
+    with model_server(tmp_path) as server, server.prediction() as stub:
+        stub.Predict(half_plus_two_request(1.0), timeout=60)
+        request = half_plus_two_request(2.0)
+        # It stands still, and so finds more of them at once than gRPC would let wait.
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            sent = [stub.Predict.future(request, timeout=120) for _ in range(3000)]
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert {future.code() for future in sent} == {grpc.StatusCode.OK}
