@@ -93,14 +93,16 @@ def losses(requests: Requests, kills: Sequence[Kill]) -> list[Loss]:
         kills: In order.
     """
     good, found = requests.good, []
-    for kill in kills:
-        # An answer that never came is one that came after everything.
-        answered = np.where(np.isnan(requests.answered), np.inf, requests.answered)
-        in_hand = (requests.sent <= kill.gone) & (answered > kill.killed)
+    # An answer that never came is one that came after everything.
+    answered = np.where(np.isnan(requests.answered), np.inf, requests.answered)
+    held = [(requests.sent <= kill.gone) & (answered > kill.killed) for kill in kills]
+    for index, kill in enumerate(kills):
         later = (requests.intended > kill.killed) & (requests.intended <= kill.recovered + AFTER_SECONDS)
-        mine = in_hand | later
+        for other in held[index + 1 :]:
+            later &= ~other  # it came when all was well again, and is the next one's
+        mine = held[index] | later
         p99 = quantile(requests.latency[mine & good], 0.99)
-        found.append(Loss(kill, int(in_hand.sum()), int(later.sum()), int((mine & ~good).sum()), p99))
+        found.append(Loss(kill, int(held[index].sum()), int(later.sum()), int((mine & ~good).sum()), p99))
     return found
 
 

@@ -38,3 +38,11 @@ def test_a_killed_agent_must_cost_nothing() -> None:
     assert (ill.lost, ill.bearable) == (1, False)
     assert [row[0] for row in table([well, ill]).rows] == ["agent, kill −9"] * 2
     assert well.to_dict()["p99"] == pytest.approx(0.025)
+
+
+def test_what_the_next_process_had_in_hand_is_not_the_fault_of_the_one_before() -> None:
+    kills = [Kill(AGENT, 1.0, 1.0, 2.0), Kill(SERVER, 2.9905, 3.0005, 3.5)]
+    agent, server = losses(requests(lost_from=2.968, lost_until=3.0), kills)
+    assert (agent.lost, agent.bearable) == (0, True)
+    assert server.lost == 4
+    assert server.bearable
