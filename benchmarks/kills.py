@@ -98,9 +98,9 @@ def losses(requests: Requests, kills: Sequence[Kill]) -> list[Loss]:
     held = [(requests.sent <= kill.gone) & (answered > kill.killed) for kill in kills]
     for index, kill in enumerate(kills):
         later = (requests.intended > kill.killed) & (requests.intended <= kill.recovered + AFTER_SECONDS)
-        for other in held[index + 1 :]:
-            later &= ~other  # it came when all was well again, and is the next one's
         mine = held[index] | later
+        for other in held[index + 1 :]:
+            mine &= ~other  # whatever became of it is the next one's doing
         p99 = quantile(requests.latency[mine & good], 0.99)
         found.append(Loss(kill, int(held[index].sum()), int(later.sum()), int((mine & ~good).sum()), p99))
     return found
