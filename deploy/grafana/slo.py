@@ -56,7 +56,7 @@ _NOW = Row(
         ),
         Stat(
             title="Budget left, 30 d",
-            about="Share of the error budget of 30 days that is left; what Prometheus does not remember counts as well.",
+            about="Share of the error budget of 30 days that is left; time not remembered counts as well.",
             queries=[Query('model:regulus_error_budget_remaining:ratio30d{model="$model"}')],
             unit=Unit.RATIO,
             width=4,
