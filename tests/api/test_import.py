@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,18 @@ async def test_a_sender_who_is_slow_is_not_waited_for(served: Served, monkeypatc
     async with service_with(served, body_timeout_seconds=0.1) as api:
         answer = await api.post(PATH, content=pieces(), headers=LINES)
     assert answer.status_code == 408
+
+
+async def test_without_room_for_the_file_nothing_is_taken_in_and_it_is_said(
+    api: httpx.AsyncClient, exported: bytes, monkeypatch
+) -> None:
+    before = told((await api.get(f"{PATH}/export")).content)
+    # A device of the kernel on which nothing ever fits.
+    monkeypatch.setattr(take_in.tempfile, "TemporaryFile", partial(Path("/dev/full").open, "r+b"))
+    answer = await api.post(PATH, content=exported, headers=LINES)
+    assert answer.status_code == 503
+    assert "No space left on device" in answer.json()["detail"]
+    assert told((await api.get(f"{PATH}/export")).content) == before
 
 
 async def test_one_comes_in_at_a_time(api: httpx.AsyncClient, exported: bytes) -> None:

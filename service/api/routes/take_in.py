@@ -17,11 +17,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from service.api import problems
-from service.api.dependencies import TheService
+from service.api.dependencies import Running, TheService
 from service.api.problems import HISTORY_UNAVAILABLE, responses
 from service.api.routes.export import MEDIA_TYPE
 from service.api.settings import ServerSettings
 from service.domain.errors import StoreError
+from service.store.importing import TakenIn
 
 router = APIRouter(prefix="/v1/history", tags=["history"])
 
@@ -79,9 +80,7 @@ async def import_history(request: Request, service: TheService) -> TakenInOut | 
         if service.importing.locked():
             raise _RefusedError(problems.OVERLOADED, "another import is in progress; try again when it is through")
         async with service.importing:
-            with tempfile.TemporaryFile() as lines:
-                await _receive(request, lines, service.server)
-                taken = await asyncio.to_thread(service.store.take_in, lines)
+            taken = await _through_a_file(request, service)
     except _RefusedError as refusal:
         # What has not been read of the body is not waited for.
         headers = {"Connection": "close"}
@@ -89,12 +88,21 @@ async def import_history(request: Request, service: TheService) -> TakenInOut | 
     return TakenInOut(**asdict(taken))
 
 
+async def _through_a_file(request: Request, service: Running) -> TakenIn:
+    try:
+        with tempfile.TemporaryFile() as lines:
+            await _receive(request, lines, service.server)
+            return await asyncio.to_thread(service.store.take_in, lines)
+    except OSError as error:  # also of the file's end, which writes what is left
+        raise StoreError(f"an import is put into a temporary file first, and that failed: {error.strerror}") from error
+
+
 async def _receive(request: Request, lines: IO[bytes], limits: ServerSettings) -> None:
     """Put the body into a file, and go back to its beginning.
 
     Raises:
         _RefusedError: It is of another kind, too large or too slow, or it broke off.
-        StoreError: There is no room for it.
+        OSError: There is no room for it.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in MEDIA_TYPES:
@@ -121,8 +129,6 @@ async def _receive(request: Request, lines: IO[bytes], limits: ServerSettings) -
         raise _RefusedError(problems.BODY_TIMEOUT, detail) from None
     except ClientDisconnect:
         raise _RefusedError(problems.MALFORMED, "the body broke off") from None
-    except OSError as error:
-        raise StoreError(f"an import is put into a temporary file first, and that failed: {error.strerror}") from error
     raise _RefusedError(
         problems.BODY_TOO_LARGE,
         f"a history may have at most {limits.max_import_bytes} bytes (server.max_import_bytes); use `regulus history "
