@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import random
 import sys
 import tempfile
 import time
@@ -15,9 +14,10 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+import numpy as np
 import uvloop
 
 from benchmarks import contenders, profiling
@@ -39,6 +39,8 @@ from service.loadgen.target import TargetError
 
 #: Ways to ask the embedded server; see ``contenders.regulus``.
 _REGULUS_WAYS = 5
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,7 @@ class Run:
         self._folder = folder
         self._models_dir = options.models_dir or folder / "models"
         self._peers = list(peers)
-        self._random = random.Random(options.seed)  # noqa: S311 — an order, not a secret
+        self._rng = np.random.default_rng(options.seed)
         self._described = machine()
         self._progress = Progress(options.rounds * len(options.models) * self._cells_a_round())
 
@@ -136,7 +138,7 @@ class Run:
                 target.mkdir(exist_ok=True)
                 recordings[model] = await record(node, model, target)
         for number in range(options.rounds):
-            for model in self._random.sample(options.models, len(options.models)):
+            for model in self._in_any_order(options.models):
                 await self._round(self._setting(model, number), recordings[model])
         self._progress.close()
         if options.profile:
@@ -184,7 +186,7 @@ class Run:
 
     async def _round(self, setting: Setting, recording: Recording) -> None:
         """Everything once, for one model: ours together, each peer alone, in random order."""
-        for name in self._random.sample(["", *self._peers], len(self._peers) + 1):
+        for name in self._in_any_order(["", *self._peers]):
             if name:
                 await self._peer(name, setting, recording)
             else:
@@ -214,9 +216,11 @@ class Run:
             self._progress.say(f"{name} is left out of this round: {error}")
             self._progress.done(len(setting.concurrencies) - (len(self.samples) - before))
 
-    async def _measure(self, setting: Setting, cells: list[Cell]) -> None:
-        self._random.shuffle(cells)
-        for cell in cells:
+    def _in_any_order(self, of: Sequence[_T]) -> list[_T]:
+        return [of[index] for index in self._rng.permutation(len(of))]
+
+    async def _measure(self, setting: Setting, cells: Sequence[Cell]) -> None:
+        for cell in self._in_any_order(cells):
             where = f"{setting.model}, round {setting.round + 1}"
             self._progress.begin(f"{where}: {cell.subject}, {cell.concurrency} clients")
             self.samples.append(await cell.measure())

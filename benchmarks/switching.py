@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import random
 import sys
 import tempfile
 import time
@@ -136,10 +135,9 @@ def variants(base: ServingConfig, cpus: int) -> dict[str, ServingConfig]:
 
 def sequence(base: ServingConfig, changed: dict[str, ServingConfig], seed: int) -> Iterator[tuple[str, ServingConfig]]:
     """Endless (knob, configuration to put): each knob there and back, all in turn, each turn in another order."""
-    order, shuffle = list(changed), random.Random(seed)  # noqa: S311 — an order, not a secret
+    knobs, rng = list(changed), np.random.default_rng(seed)
     while True:
-        shuffle.shuffle(order)
-        for knob in order:
+        for knob in (knobs[index] for index in rng.permutation(len(knobs))):
             yield knob, changed[knob]
             yield knob, base
 

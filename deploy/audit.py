@@ -57,7 +57,7 @@ def ask(pip_audit: Path) -> Audit | str:
     """Run pip-audit on the lock file; text when it could not do its work."""
     command = [str(pip_audit), "--requirement", LOCK, "--require-hashes", "--disable-pip", "--format", "json"]
     try:
-        ended = subprocess.run(  # noqa: S603 — our own environment's program
+        ended = subprocess.run(  # noqa: S603 — a list without a shell: a program of this environment, and constants
             [*command, "--progress-spinner", "off"],
             capture_output=True,
             text=True,

@@ -42,5 +42,5 @@ class Peer:
 if __name__ == "__main__":
     target = "benchmarks.peers.bentoml_peer:Peer"
     options = ["--host", "127.0.0.1", "--port", str(_SETTINGS.port)]
-    # BentoML starts its workers from its own command line.
-    os.execv(sys.executable, [sys.executable, "-m", "bentoml", "serve", target, *options])  # noqa: S606 — no shell wanted
+    # BentoML starts its workers from its own command line, which takes this process's place.
+    os.execv(sys.executable, [sys.executable, "-m", "bentoml", "serve", target, *options])  # noqa: S606 — a shell would add nothing but a process between

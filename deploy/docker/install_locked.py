@@ -60,13 +60,21 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def run(pip: Sequence[str], *arguments: str, stdout: int | None = None) -> bytes:
+    """What pip wrote, where ``stdout`` asks for it.
+
+    Raises:
+        CalledProcessError: pip failed; it has said why.
+    """
+    command = [*pip, *arguments]
+    # S603: a list without a shell; all of it comes from the image's build and from files of this repository.
+    return subprocess.run(command, check=True, stdout=stdout).stdout or b""  # noqa: S603
+
+
 def resolve(pip: Sequence[str], requirements: Sequence[str], constraints_file: Path) -> set[str]:
     """The names of everything that ``requirements`` need here, themselves included. Installs nothing."""
-    command = [*pip, "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    answer = subprocess.run(  # noqa: S603 — pip, with arguments of our own
-        [*command, "--constraint", str(constraints_file), *requirements], check=True, stdout=subprocess.PIPE
-    )
-    report = json.loads(answer.stdout)
+    plan = ["install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
+    report = json.loads(run(pip, *plan, "--constraint", str(constraints_file), *requirements, stdout=subprocess.PIPE))
     return {normalised(entry["metadata"]["name"]) for entry in report["install"]}
 
 
@@ -87,10 +95,8 @@ def main() -> None:
         names = resolve(pip, requirements, limits)
         chosen = Path(scratch) / "locked.txt"
         chosen.write_text("\n".join(text for name, text in entries if name in names) + "\n", encoding="utf-8")
-        subprocess.run(  # noqa: S603 — as above
-            [*pip, "install", "--require-hashes", "--no-deps", "--requirement", str(chosen)], check=True
-        )
-    subprocess.run([*pip, "check"], check=True)  # noqa: S603 — as above
+        run(pip, "install", "--require-hashes", "--no-deps", "--requirement", str(chosen))
+    run(pip, "check")
 
 
 if __name__ == "__main__":

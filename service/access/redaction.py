@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from service.access.tokens import SECRET_PREFIX
+from service.access.tokens import MARK
 
 HIDDEN = "***"
 
@@ -20,7 +20,7 @@ _NAMES = re.compile(
 )
 _URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")
 _SHAPES = re.compile(
-    rf"{SECRET_PREFIX}[A-Za-z0-9_-]{{8,}}"
+    rf"{MARK}[A-Za-z0-9_-]{{8,}}"
     r"|(?<=bearer )[^\s\"',;]{8,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)",
     re.IGNORECASE | re.DOTALL,

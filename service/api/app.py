@@ -37,6 +37,14 @@ _log = structlog.get_logger(__name__)
 _audit = structlog.get_logger("regulus.audit")
 
 
+class _Application(FastAPI):
+    """FastAPI with an OpenAPI document of our own."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document; see :mod:`service.api.openapi`."""
+        return openapi.document(self)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The API, ready to be served; its lifespan opens the history and runs the loops.
 
@@ -62,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     def directory() -> Directory:
         return Directory(openapi.document(app))
 
-    app = FastAPI(
+    app = _Application(
         title="Regulus",
         version=__version__,
         lifespan=lifespan,
@@ -86,8 +94,6 @@ def create_app(settings: Settings) -> FastAPI:
     routes = (models, configurations, history, export, take_in, audit_routes, service_routes)
     for each in routes:
         app.include_router(each.router)
-    # FastAPI's documented way to replace the document is to replace the method.
-    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 
 

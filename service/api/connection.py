@@ -7,6 +7,7 @@ head that has begun, may take to come: a few hundred silent connections would th
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -20,9 +21,9 @@ def patient_protocol(seconds: float) -> type[asyncio.Protocol]:
 
         _patience: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
             """Begin to wait for the first head."""
-            super().connection_made(transport)
+            super().connection_made(cast("asyncio.Transport", transport))  # uvicorn asks for the kind it is given
             self._wait()
 
         def data_received(self, data: bytes) -> None:

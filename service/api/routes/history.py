@@ -25,7 +25,11 @@ router = APIRouter(prefix="/v1/models/{model}", tags=["history"])
 DecisionId = Annotated[int, Path(ge=1, le=2**63 - 1, description="Number of the decision.", examples=[118])]
 Actions = Annotated[
     list[Action],
-    Query(alias="action", description="Only decisions with this action; give it several times for several."),
+    Query(
+        alias="action",
+        default_factory=list,
+        description="Only decisions with this action; give it several times for several.",
+    ),
 ]
 
 
@@ -38,9 +42,9 @@ async def list_decisions(
     model: ModelName,
     supervisor: TheSupervisor,
     store: TheStore,
+    actions: Actions,
     limit: Limit = 50,
     before: Before = None,
-    actions: Actions = [],  # noqa: B006 — FastAPI copies it, and it must be a list in the OpenAPI document
 ) -> DecisionPage:
     """What was decided for a model, and why; also "nothing, because …" (action ``hold``)."""
     supervisor.status(model)
