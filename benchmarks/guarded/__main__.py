@@ -11,11 +11,12 @@ from pathlib import Path
 from benchmarks.guarded import live
 from benchmarks.guarded.report import publish
 from benchmarks.guarded.study import Study
-from benchmarks.guarded.tasks import SEEDS_PER_TASK, Task, tasks
+from benchmarks.guarded.tasks import Task, tasks
 from benchmarks.guarded.variants import PAIRS, VARIANTS, Variant
 from benchmarks.progress import Progress
 from benchmarks.replay.runner import carry_out_all
 from benchmarks.replay.scenarios import Scenario, scenarios
+from benchmarks.replay.tasks import SEEDS_PER_TASK
 from benchmarks.replay.world import Terrain, loads, objective, terrains
 from service.cli.demo.processes import ChildFailedError
 from service.domain.errors import InvalidValueError, RegulusError

@@ -20,7 +20,7 @@ class VirtualClock:
     """
 
     def __init__(self, sleepers: int) -> None:
-        self._sleepers = sleepers
+        self.sleepers = sleepers
         self._now = 0.0
         self._order = 0
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
@@ -38,9 +38,13 @@ class VirtualClock:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._order += 1
         heapq.heappush(self._waiting, (self._now + max(seconds, 0.0), self._order, future))
-        if len(self._waiting) >= self._sleepers:
-            self._wake_the_next()
+        self._asleep()
         await future
+
+    def _asleep(self) -> None:
+        """One more sleeps."""
+        if len(self._waiting) >= self.sleepers:
+            self._wake_the_next()
 
     def _wake_the_next(self) -> None:
         at, _, future = heapq.heappop(self._waiting)

@@ -6,13 +6,10 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import structlog
 
-from benchmarks import landscape
 from benchmarks.guarded.measures import Row, measure
 from benchmarks.guarded.play import play
 from benchmarks.guarded.variants import Variant
@@ -20,10 +17,8 @@ from benchmarks.replay import fingerprint
 from benchmarks.replay.metrics import Truth
 from benchmarks.replay.policies import module_of
 from benchmarks.replay.scenarios import Scenario
-from benchmarks.replay.world import Terrain, objective, terrain
-
-#: Seeds of a task: few, so that what an interruption costs is little.
-SEEDS_PER_TASK = 5
+from benchmarks.replay.tasks import hashes_of, known_of, mixed
+from benchmarks.replay.world import objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +48,7 @@ class Task:
         """Play and write the file, whole or not at all."""
         # Every decision of the loop is a line of its log otherwise.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-        known = {name: _terrain(self.landscapes / f"{name}.parquet") for name in self.scenario.landscapes}
+        known = known_of(self.scenario, self.landscapes)
         slo = objective(self.scenario, known)
         truth = Truth.of(self.scenario, known, slo)
         rows = [
@@ -76,20 +71,11 @@ def tasks(
     variants: Sequence[Variant], wanted: Sequence[Scenario], seeds: int, landscapes: Path, scratch: Path
 ) -> list[Task]:
     """All tasks of a benchmark, in an order that mixes slow and fast ones, so that the time left can be told."""
-    hashes = {name: fingerprint.of_file(landscapes / f"{name}.parquet") for one in wanted for name in one.landscapes}
-    found = []
-    for start in range(0, seeds, SEEDS_PER_TASK):
-        chunk = tuple(range(start, min(start + SEEDS_PER_TASK, seeds)))
-        for scenario in wanted:
-            for variant in variants:
-                name = _name(variant, scenario, chunk, hashes)
-                found.append(Task(variant, scenario, chunk, landscapes, scratch / f"{name}.json"))
-    return [found[i] for i in np.random.default_rng(0).permutation(len(found))]
-
-
-@lru_cache(maxsize=8)
-def _terrain(path: Path) -> Terrain:
-    return terrain(landscape.load(path))
+    hashes = hashes_of(wanted, landscapes)
+    return [
+        Task(variant, scenario, chunk, landscapes, scratch / f"{_name(variant, scenario, chunk, hashes)}.json")
+        for variant, scenario, chunk in mixed(variants, wanted, seeds)
+    ]
 
 
 def _name(variant: Variant, scenario: Scenario, seeds: tuple[int, ...], hashes: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from benchmarks.replay.play import play
 from benchmarks.replay.policies import factory_of, module_of
 from benchmarks.replay.scenarios import Scenario
 from benchmarks.replay.world import Terrain, objective, terrain
+
+_T = TypeVar("_T")
 
 #: Seeds of a task. They are counted in whole tasks, so that more seeds leave the earlier tasks as they are.
 SEEDS_PER_TASK = 5
@@ -45,7 +48,7 @@ class Task:
 
     def carry_out(self) -> None:
         """Play and write the file."""
-        known = {name: _terrain(self.landscapes / f"{name}.parquet") for name in self.scenario.landscapes}
+        known = known_of(self.scenario, self.landscapes)
         slo = objective(self.scenario, known)
         factory = factory_of(self.policy, known)
         runs = [play(self.policy, factory, self.scenario, known, slo, seed) for seed in self.seeds]
@@ -59,15 +62,30 @@ def tasks(
     policies: Sequence[str], wanted: Sequence[Scenario], seeds: int, landscapes: Path, scratch: Path
 ) -> list[Task]:
     """All tasks of a benchmark, in an order that mixes slow and fast ones, so that the time left can be told."""
-    hashes = {name: fingerprint.of_file(landscapes / f"{name}.parquet") for one in wanted for name in one.landscapes}
+    hashes = hashes_of(wanted, landscapes)
+    return [
+        Task(policy, scenario, chunk, landscapes, scratch / f"{_name(policy, scenario, chunk, hashes)}.parquet")
+        for policy, scenario, chunk in mixed(policies, wanted, seeds)
+    ]
+
+
+def mixed(who: Sequence[_T], wanted: Sequence[Scenario], seeds: int) -> list[tuple[_T, Scenario, tuple[int, ...]]]:
+    """Everybody under every scenario with every few seeds, in an order that mixes slow and fast ones."""
     found = []
     for start in range(0, seeds, SEEDS_PER_TASK):
         chunk = tuple(range(start, min(start + SEEDS_PER_TASK, seeds)))
-        for scenario in wanted:
-            for policy in policies:
-                name = _name(policy, scenario, chunk, hashes)
-                found.append(Task(policy, scenario, chunk, landscapes, scratch / f"{name}.parquet"))
+        found += [(one, scenario, chunk) for scenario in wanted for one in who]
     return [found[i] for i in np.random.default_rng(0).permutation(len(found))]
+
+
+def hashes_of(wanted: Sequence[Scenario], landscapes: Path) -> dict[str, str]:
+    """Fingerprints of all landscapes that these scenarios need, by name."""
+    return {name: fingerprint.of_file(landscapes / f"{name}.parquet") for one in wanted for name in one.landscapes}
+
+
+def known_of(scenario: Scenario, landscapes: Path) -> dict[str, Terrain]:
+    """A scenario's landscapes by name; each is read once in a process."""
+    return {name: _terrain(landscapes / f"{name}.parquet") for name in scenario.landscapes}
 
 
 @lru_cache(maxsize=8)

@@ -374,24 +374,6 @@ async def test_no_request_fails_while_the_configuration_changes(base: Path) -> N
         assert set(answers) == {3.0}
 
 
-async def test_with_per_model_parameters_a_version_is_batched_as_its_file_says(base: Path) -> None:
-    batched = add_version(base, 2)
-    (batched / "batching_params.pbtxt").write_text("max_batch_size { value: 3 } batch_timeout_micros { value: 7 }")
-    flags: dict[str, Any] = {"enable_batching": True, "enable_per_model_batching_parameters": True}
-    async with serving([model(base, policy=VersionPolicy(PolicyKind.ALL))], BATCHED, **flags) as manager:
-        own = manager.servable(NAME, 2).config
-        assert (own.max_batch_size, own.batch_timeout_micros) == (3, 7)
-        assert own.num_batch_threads == BATCHED.num_batch_threads
-        assert not manager.servable(NAME, 1).config.enable_batching
-
-
-async def test_wrong_per_model_parameters_fail_the_load(base: Path) -> None:
-    (base / "1" / "batching_params.pbtxt").write_text("max_batch_size { value: 0 }")
-    flags: dict[str, Any] = {"enable_batching": True, "enable_per_model_batching_parameters": True}
-    refused = await refusal_of(new_manager([model(base)], BATCHED, **flags))
-    assert "max_batch_size" in refused.message
-
-
 async def test_a_stop_answers_what_was_accepted(base: Path) -> None:
     patient = BATCHED.with_values(batch_timeout_micros=20_000_000)
     async with serving([model(base)], patient) as manager:

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 from service.domain.errors import StoreError
 from service.store import Store
 from service.store.database import Database
-from tests.support.postgres import Postgres
 from tests.support.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -30,39 +28,29 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/regulus.db"
-        return
-    server: Postgres = request.getfixturevalue("postgres")
-    with server.schema() as schema:
-        yield schema
-
-
 def kept(url: str, name: str) -> str | None:
     """What a service of that name is told, which ends well right after."""
     with closing(Store.open(url)) as store:
         return store.keep(name)
 
 
-def test_the_next_is_told_who_it_was(url: str) -> None:
-    assert kept(url, "first") is None
-    assert kept(url, "second") == "first"
-    assert kept(url, "third") == "second"
+def test_the_next_is_told_who_it_was(empty: str) -> None:
+    assert kept(empty, "first") is None
+    assert kept(empty, "second") == "first"
+    assert kept(empty, "third") == "second"
 
 
-def test_while_one_keeps_it_the_other_is_told_nothing_and_changes_nothing(url: str) -> None:
-    with closing(Store.open(url)) as first:
+def test_while_one_keeps_it_the_other_is_told_nothing_and_changes_nothing(empty: str) -> None:
+    with closing(Store.open(empty)) as first:
         first.keep("first")
         assert first.keep("first") is None
-        assert kept(url, "second") is None
-    assert kept(url, "third") == "first"
+        assert kept(empty, "second") is None
+    assert kept(empty, "third") == "first"
 
 
-def test_of_a_killed_one_it_is_known_at_once(url: str) -> None:
+def test_of_a_killed_one_it_is_known_at_once(empty: str) -> None:
     program = subprocess.Popen(
-        [sys.executable, "-c", KEEPER, url],
+        [sys.executable, "-c", KEEPER, empty],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,
@@ -71,11 +59,11 @@ def test_of_a_killed_one_it_is_known_at_once(url: str) -> None:
     try:
         assert program.stdout is not None
         assert program.stdout.readline() == b"None\n"
-        assert kept(url, "too early") is None
+        assert kept(empty, "too early") is None
     finally:
         program.kill()
         program.communicate(timeout=30)
-    with closing(Store.open(url)) as store:
+    with closing(Store.open(empty)) as store:
         # PostgreSQL takes a moment to find that its client is gone.
         wait_until(lambda: store.keep("heir") == "the dead", what="the lock is free")
 

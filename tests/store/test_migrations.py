@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,17 +71,6 @@ def in_sqlite(path: Path, schema: str) -> str:
     raw.executescript((RELEASES / f"{schema}.sqlite.sql").read_text(encoding="utf-8"))
     raw.close()
     return f"sqlite:///{path}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URL of an empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/regulus.db"
-        return
-    server: Postgres = request.getfixturevalue("postgres")
-    with server.schema() as url:
-        yield url
 
 
 @pytest.fixture

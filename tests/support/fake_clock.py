@@ -7,43 +7,26 @@ import heapq
 import time
 from collections.abc import Callable
 
+from benchmarks.guarded.clock import EPOCH, VirtualClock
+
+__all__ = ["EPOCH", "FakeClock"]
+
 #: Real seconds after which tasks that do not go to sleep are taken for stuck.
 STUCK_SECONDS = 60.0
 
-#: When tests begin: an ordinary day, Unix time.
-EPOCH = 1_700_000_000.0
 
-
-class FakeClock:
-    """Implements ``service.domain.clock.Clock``.
-
-    Time stands still while anything works. It moves to the next moment at which somebody wants to wake only once
-    ``sleepers`` tasks sleep on it; so worker threads may take as long as they like and a run can be repeated exactly.
+class FakeClock(VirtualClock):
+    """A virtual clock that moves within :meth:`run_for` and :meth:`run_until` alone.
 
     Args:
-        sleepers: How many tasks must sleep before time moves.
+        sleepers: How many tasks must sleep before time moves; may change.
     """
 
     def __init__(self, sleepers: int = 1) -> None:
-        self.sleepers = sleepers
-        self._now = 0.0
-        self._order = 0
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        super().__init__(sleepers)
 
-    def time(self) -> float:
-        """Unix time, seconds."""
-        return EPOCH + self._now
-
-    def monotonic(self) -> float:
-        """Seconds since the clock was made."""
-        return self._now
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait until the test has let that much time pass."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._order += 1
-        heapq.heappush(self._waiting, (self._now + max(seconds, 0.0), self._order, future))
-        await future
+    def _asleep(self) -> None:
+        """Time waits for the test."""
 
     async def run_for(self, seconds: float) -> None:
         """Let time pass; returns when everybody sleeps again."""
@@ -64,10 +47,7 @@ class FakeClock:
                 self._now = end
                 assert not or_fail, f"the condition did not come true within {within} s"
                 return
-            wake_at, _, future = heapq.heappop(self._waiting)
-            self._now = max(self._now, wake_at)
-            if not future.done():
-                future.set_result(None)
+            self._wake_the_next()
 
     async def _settle(self) -> None:
         deadline = time.monotonic() + STUCK_SECONDS
