@@ -325,8 +325,11 @@ def test_memory_does_not_grow_with_every_window(make: PolicyFactory, monkeypatch
     tracemalloc.start()
     try:
         start = tracemalloc.get_traced_memory()[0]
-        first, second = feed(), feed()
+        fed = [feed(), feed()]
+        # What grows with every window grows with every feed; a cache that somebody else in the process fills does not.
+        while len(fed) < 5 and fed[-1] - fed[-2] > 0.1 * (fed[0] - start):
+            fed.append(feed())
     finally:
         tracemalloc.stop()
-    assert second - start <= 1.1 * (first - start)
+    assert fed[-1] - fed[-2] <= 0.1 * (fed[0] - start)
     assert policy.suggest(loads[0], configs[0], SLO).config in space
