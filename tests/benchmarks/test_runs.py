@@ -63,7 +63,8 @@ async def test_each_configuration_is_in_force_while_its_capacity_is_measured(mod
     told = io.StringIO()
     async with embedded("half_plus_two", models_dir, tmp_path) as node:
         before = (await node.backend.read()).generation
-        rates = await capacities(node, "half_plus_two", configs, 0.1, Progress(3, told))
+        # Long enough for an answer on a machine that stalls.
+        rates = await capacities(node, "half_plus_two", configs, 0.5, Progress(3, told))
         after = await node.backend.read()
     assert len(rates) == 3
     assert min(rates) > 0
