@@ -1,8 +1,9 @@
-"""Calibration: how well the performance model foretells configurations of recorded landscapes that it has not seen.
+"""Calibration: how well configurations of recorded landscapes are foretold that have not been tried.
 
-``python -m benchmarks.calibration [LANDSCAPE.parquet …]``: for each landscape the model sees k windows, first of the
-default configuration, then of configurations drawn at random, and predicts all others. A landscape's own measurements
-are noisy, so neither can errors vanish nor rankings be perfect; the data sheets say how noisy.
+``python -m benchmarks.calibration [LANDSCAPE.parquet …]``: for each landscape the performance model sees k windows,
+first of the default configuration, then of configurations drawn at random, and predicts all others; then the same for
+the intervals of the whole learner (:mod:`benchmarks.foresight`). A landscape's own measurements are noisy, so neither
+can errors vanish nor rankings be perfect; the data sheets say how noisy.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from benchmarks.foresight import shares_held
 from benchmarks.landscape import Landscape, Replay, load_all, tails
 from benchmarks.progress import Progress
+from benchmarks.replay.scenarios import Scenario
+from benchmarks.replay.world import Terrain, objective, terrain
 from benchmarks.tables import Table
 from service.domain.serving_config import ServingConfig
+from service.domain.slo import Slo
 from service.learning.performance_model import PerformanceModel
 
 Array = NDArray[np.float64]
@@ -40,7 +45,7 @@ class Score:
     """How well one model with some windows foretold the rest of a landscape.
 
     Attributes:
-        coverage: Share of the true tails inside the predicted 90 % interval.
+        coverage: Share of the true tails inside the 90 % interval of the particles.
         median_error: Median of the absolute error of the logarithm of the tail.
         p90_error: Its 90th percentile.
         rank_correlation: Spearman's, of predicted and true tails.
@@ -127,10 +132,25 @@ def table(name: str, runs: Iterable[dict[int, Score]]) -> Table:
             ]
         )
     header = (
-        "windows", "in 90 % interval", "error, median", "p90", "rank corr.", "best 10 in 20", "in 50",
+        "windows", "in the particles' 90 % interval", "error, median", "p90", "rank corr.", "best 10 in 20", "in 50",
         "first / optimum", "best of 5", "its p90",
     )  # fmt: skip
     return Table(name, header, rows)
+
+
+def foretold(land: Terrain, slo: Slo, seeds: int, steps: Sequence[int], progress: Progress) -> Table:
+    """Shares of the truths inside the learner's intervals, means over seeds."""
+    rows = [[str(step)] for step in steps]
+    for own in (False, True):
+        runs = []
+        for seed in range(seeds):
+            progress.begin(f"{land.landscape.name}, the learner's intervals, seed {seed}")
+            runs.append(shares_held(land, slo, seed, steps, own=own))
+            progress.done()
+        for row, step in zip(rows, steps, strict=True):
+            row.append(f"{np.mean([run[step] for run in runs]):.0%}")
+    header = ("windows", "drawn at random: in the learner's 90 % interval", "of its own search")
+    return Table(f"{land.landscape.name}: what the learner says", header, rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,15 +164,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for folder in {path.parent for path in options.landscape} or {FOLDER}:
         found |= load_all(folder)
     names = [path.stem for path in options.landscape] or list(found)
-    progress = Progress(len(names) * options.seeds)
+    # Once for the performance model, twice for the learner.
+    progress = Progress(3 * len(names) * options.seeds)
     for name in names:
         replay = Replay(found[name], options.window_seconds)
         runs = []
         for seed in range(options.seeds):
-            progress.begin(f"{name}, seed {seed}")
+            progress.begin(f"{name}, the performance model, seed {seed}")
             runs.append(calibrate(replay, seed))
             progress.done()
         sys.stdout.write(table(f"{name}: {len(replay.configs)} configurations", runs).markdown() + "\n")
+        land = terrain(found[name])
+        slo = objective(Scenario("stationary", name, (name,)), {name: land})
+        sys.stdout.write(foretold(land, slo, options.seeds, STEPS, progress).markdown() + "\n")
     progress.close()
     return 0
 
