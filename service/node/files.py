@@ -86,7 +86,7 @@ class NodeFolder:
         write_json(self.path / "state.json", state.to_dict(), durable=True)
 
     def forget_state(self) -> None:
-        """The node is down."""
+        """The node is given up: the next one begins with its arguments."""
         (self.path / "state.json").unlink(missing_ok=True)
 
     def write_text(self, name: str, text: str) -> Path:

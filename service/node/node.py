@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field, replace
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import generate_latest
 
 from service.domain.clock import Clock
 from service.domain.errors import StaleGenerationError
@@ -14,6 +14,7 @@ from service.domain.serving_config import ServingConfig
 from service.node import batching_file, limits, processes
 from service.node.arguments import ServerArguments
 from service.node.changes import RESTART, Changes, Parts
+from service.node.counters import NodeCounters
 from service.node.crashes import CrashRules
 from service.node.errors import NodeError, StartError
 from service.node.files import Ledger, NodeFolder
@@ -75,9 +76,14 @@ class Node:
         cpus: float,
         digest: str,
     ) -> None:
-        initial = NodeState(generation=0, config=arguments.initial, launched=arguments.initial, settings=digest)
-        found = folder.read_state()
-        self._recovery = recovered(found or initial, processes.alive)
+        self._fresh = NodeState(
+            generation=0,
+            config=arguments.initial,
+            launched=arguments.initial,
+            settings=digest,
+            initial=arguments.initial,
+        )
+        self._recovery = recovered(folder.read_state() or self._fresh, self._fresh, processes.alive)
         self._folder = folder
         self._front = front
         self._servers = servers
@@ -89,7 +95,7 @@ class Node:
         self._ledger = Ledger(folder, self._recovery.state)
         self._turn = asyncio.Lock()
         self._totals = ServerTotals()
-        self._metrics = _NodeMetrics()
+        self._metrics = NodeCounters()
         self._follower: asyncio.Task[None] | None = None
         self._guard = Guard(
             self._ledger,
@@ -157,11 +163,7 @@ class Node:
             await self._front.start(self._clock.time())
         await self._end_orphans()
         if not state.serving:
-            try:
-                async with asyncio.timeout(self._settings.start_seconds):
-                    await self._changes.first()
-            except TimeoutError:
-                raise StartError(f"the model was not AVAILABLE within {self._settings.start_seconds:g} s") from None
+            await self._start_first()
             if not adopted:
                 await self._front.start(self._clock.time())
         for server in state.serving:
@@ -173,6 +175,25 @@ class Node:
             await self._with_new_settings()
         if self._ledger.state.base_path is not None:
             self._follower = asyncio.create_task(self._follow())
+
+    async def _start_first(self) -> None:
+        """Start the processes; where what was in force does not start any more, with what the arguments name."""
+        try:
+            await self._first()
+        except StartError as error:
+            state = self._ledger.state
+            if state.config == self._arguments.initial:
+                raise
+            _log.error("what was in force does not start, so the arguments hold again: %s", error)
+            self._ledger.write(state.begun_anew(self._fresh))
+            await self._first()
+
+    async def _first(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.start_seconds):
+                await self._changes.first()
+        except TimeoutError:
+            raise StartError(f"the model was not AVAILABLE within {self._settings.start_seconds:g} s") from None
 
     async def reconfigure(self, config: ServingConfig, generation: int) -> None:
         """Put a configuration in force; returns when requests are served by it. May be cancelled.
@@ -266,7 +287,7 @@ class Node:
         )
 
     async def stop(self, drain_seconds: float) -> None:
-        """Take nothing new, finish what is in hand, end everything. Idempotent."""
+        """Take nothing new, finish what is in hand, end everything; what is in force is remembered. Idempotent."""
         self._trials.stop()
         if self._follower is not None:
             self._follower.cancel()
@@ -275,7 +296,7 @@ class Node:
         await self._front.stop()
         await self._servers.end(self._ledger.state.servers)
         await self._end_marked(set())
-        self._folder.forget_state()
+        self._folder.write_state(self._ledger.state.down())
 
     async def _change(
         self, config: ServingConfig, generation: int, *, previous: ServingConfig | None, restart: bool = False
@@ -357,37 +378,3 @@ class Node:
         for one in orphans:
             _log.info("process %d is no longer wanted and is ended", one.pid)
         await asyncio.gather(*(processes.end(one, _ORPHAN_SECONDS) for one in orphans))
-
-
-class _NodeMetrics:
-    """What the node counts of itself."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.switches = Counter(
-            "regulus_node_switches", "Changes of configuration", ["way", "outcome"], registry=self.registry
-        )
-        self.switch_seconds = Histogram(
-            "regulus_node_switch_seconds",
-            "Time from the order to requests being served by it",
-            ["way"],
-            buckets=(0.5, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89),
-            registry=self.registry,
-        )
-        self.crashes = _Crashes(self.registry)
-        self.rollbacks = Counter(
-            "regulus_node_rollbacks", "Changes taken back because their servers crashed", registry=self.registry
-        )
-        self.servers = Gauge("regulus_node_servers", "Server processes that get requests", registry=self.registry)
-
-
-class _Crashes:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._counter = Counter(
-            "regulus_node_crashes", "Processes that ended by themselves", ["process"], registry=registry
-        )
-        for process in ("server", "envoy"):
-            self._counter.labels(process=process)
-
-    def inc_for(self, process: str) -> None:
-        self._counter.labels(process=process).inc()

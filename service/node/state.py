@@ -11,7 +11,7 @@ requests meanwhile, so that each of the others, and the canary, has the load tha
 
 So at whatever moment the agent dies, what it wrote says which processes are to serve. :func:`recovered` is what the
 next agent makes of it: before the commit the change has not been, after it the change has. A canary whose agent died
-is withdrawn.
+is withdrawn. A node that was stopped in order left no process, and begins with what was in force.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ class NodeState:
         version: The newest version in it that is wanted; None with the user's own.
         source_version: The user's version that it was made of.
         settings: Digest of what the processes were started with beside the configuration.
+        initial: The configuration that the node's arguments named; None where it is not known.
         serving: Processes that get requests.
         starting: Processes that are to.
         draining: Processes that finish what they have.
@@ -130,6 +131,7 @@ class NodeState:
     version: int | None = None
     source_version: int | None = None
     settings: str = ""
+    initial: ServingConfig | None = None
     serving: tuple[ServerRecord, ...] = ()
     starting: tuple[ServerRecord, ...] = ()
     draining: tuple[ServerRecord, ...] = ()
@@ -216,6 +218,14 @@ class NodeState:
         gone = set(servers)
         return replace(self, draining=tuple(server for server in self.draining if server not in gone))
 
+    def down(self) -> NodeState:
+        """All processes have ended; what was in force is remembered."""
+        return replace(self, serving=(), starting=(), draining=(), canary=None)
+
+    def begun_anew(self, fresh: NodeState) -> NodeState:
+        """The same node by a fresh state: its number is newer, and what was in force is of the past."""
+        return replace(fresh, generation=self.generation + 1, draining=self.draining)
+
     @property
     def servers(self) -> tuple[ServerRecord, ...]:
         """All processes."""
@@ -250,6 +260,7 @@ class NodeState:
             "version": self.version,
             "source_version": self.source_version,
             "settings": self.settings,
+            "initial": self.initial.to_dict() if self.initial else None,
             **{role: [_server_to_dict(server) for server in getattr(self, role)] for role in _ROLES},
             "canary": _canary_to_dict(self.canary) if self.canary is not None else None,
         }
@@ -274,7 +285,8 @@ class NodeState:
                 source_version=raw["source_version"],
                 settings=raw["settings"],
                 **{role: tuple(ServerRecord(**server) for server in raw[role]) for role in _ROLES},
-                # Versions before this one knew none.
+                # Versions before this one wrote neither.
+                initial=ServingConfig.from_dict(raw["initial"]) if raw.get("initial") else None,
                 canary=_canary_from_dict(raw["canary"]) if raw.get("canary") else None,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -321,11 +333,15 @@ class Recovery:
     missing: int = 0
 
 
-def recovered(state: NodeState, alive: Callable[[ServerRecord], bool]) -> Recovery:
-    """What becomes of a state whose agent has died.
+def recovered(state: NodeState, fresh: NodeState, alive: Callable[[ServerRecord], bool]) -> Recovery:
+    """What becomes of a state whose agent has ended, however it did.
+
+    What was in force goes on, also where nothing runs any more, unless the arguments name another configuration since:
+    then whoever changed them wants it.
 
     Args:
         state: What it wrote last.
+        fresh: What a node begins with that was never there before.
         alive: Whether a process still runs.
     """
     state = state.withdraw()
@@ -333,8 +349,11 @@ def recovered(state: NodeState, alive: Callable[[ServerRecord], bool]) -> Recove
     kept = replace(
         state, serving=serving, starting=(), draining=tuple(server for server in state.draining if alive(server))
     )
+    if not serving:
+        changed = state.initial is not None and state.initial != fresh.initial
+        kept = kept.begun_anew(fresh) if changed else replace(kept, settings=fresh.settings, initial=fresh.initial)
     return Recovery(
         state=kept,
         end=tuple(server for server in state.starting if alive(server)),
-        missing=max(state.config.instances - len(serving), 0),
+        missing=max(kept.config.instances - len(serving), 0),
     )

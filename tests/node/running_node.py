@@ -29,10 +29,14 @@ from tests.support.processes import free_port, http_ok, running
 
 MODEL = "half_plus_two"
 
-#: In place of the real server; ends at once, with last words, while there is a file ``fail`` beside it.
+#: In place of the real server; ends at once, with last words, while there is a file ``fail`` beside it; where there is a
+#: file ``fail-batching``, only if it is to batch.
 _LAUNCHER = """\
 #!/bin/sh
 if [ -e "$(dirname "$0")/fail" ]; then echo "these are my last words" >&2; exit 1; fi
+case "$*" in *--enable_batching*)
+  if [ -e "$(dirname "$0")/fail-batching" ]; then echo "these are my last words" >&2; exit 1; fi
+esac
 exec {python} -m service.cli.main modelserver "$@"
 """
 

@@ -253,12 +253,39 @@ async def _change_by_version(node: RunningNode, seen: Load) -> None:
     await seen.more()
 
 
-async def test_sigterm_finishes_what_is_in_hand_and_leaves_nothing(node: RunningNode) -> None:
+async def test_sigterm_finishes_what_is_in_hand_leaves_no_process_and_the_next_agent_goes_on(node: RunningNode) -> None:
+    await node.backend.apply(BATCHED, 1)
+    before = await node.backend.read()
     async with load(node) as seen:
         await seen.more()
     await node.signal(signal.SIGTERM)
     assert node.process is not None
     assert node.process.returncode == 0
     assert node.processes() == []
-    assert not (node.state_dir / "state.json").exists()
     assert seen.lost == []
+    await node.start()
+    after = await node.backend.read()
+    assert (after.config, after.generation) == (before.config, before.generation)
+    await node.settled(2)
+
+
+async def test_a_configuration_that_no_longer_starts_gives_way_to_the_arguments(node: RunningNode) -> None:
+    before = await node.backend.read()
+    await node.backend.apply(BATCHED, 1)
+    await node.signal(signal.SIGTERM)
+    (node.folder / "fail-batching").touch()
+    await node.start()
+    state = await node.backend.read()
+    assert (state.config, state.generation) == (before.config, 2)
+    assert "what was in force does not start" in node.log.read_text()
+    assert "these are my last words" in node.log.read_text()
+
+
+async def test_a_node_that_is_given_up_begins_with_its_arguments(node: RunningNode) -> None:
+    before = await node.backend.read()
+    await node.backend.apply(BATCHED, 1)
+    await node.down()
+    assert node.processes() == []
+    await node.start()
+    state = await node.backend.read()
+    assert (state.config, state.generation) == (before.config, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from service.node.state import Canary, NodeState, ServerRecord, Versions, recove
 
 OLD = ServingConfig()
 NEW = ServingConfig(enable_batching=True, max_batch_size=8, instances=2)
+FRESH = NodeState(generation=0, config=OLD, launched=OLD, settings="of today", initial=OLD)
 
 
 def server(pid: int, generation: int = 0) -> ServerRecord:
@@ -57,7 +59,7 @@ def test_a_change_that_is_given_up_leaves_everything_as_it_was() -> None:
 @pytest.mark.parametrize("moment", range(4))
 def test_an_agent_that_dies_at_any_moment_leaves_either_the_old_or_the_new_in_force(moment: int) -> None:
     written = a_change()[moment]
-    recovery = recovered(NodeState.from_dict(written.to_dict()), everyone)
+    recovery = recovered(NodeState.from_dict(written.to_dict()), FRESH, everyone)
     pids = [one.pid for one in recovery.state.serving]
     assert recovery.missing == 0
     assert recovery.state.starting == ()
@@ -72,7 +74,7 @@ def test_an_agent_that_dies_at_any_moment_leaves_either_the_old_or_the_new_in_fo
 @given(moment=st.integers(0, 3), dead=st.sets(st.integers(1, 3)))
 def test_whoever_died_with_the_agent_is_missed_and_no_process_has_two_roles(moment: int, dead: set[int]) -> None:
     alive: Callable[[ServerRecord], bool] = lambda one: one.pid not in dead  # noqa: E731
-    recovery = recovered(a_change()[moment], alive)
+    recovery = recovered(a_change()[moment], FRESH, alive)
     state = recovery.state
     pids = [one.pid for one in (*state.servers, *recovery.end)]
     assert len(pids) == len(set(pids))
@@ -117,10 +119,38 @@ def test_an_agent_that_dies_while_something_is_tried_out_is_succeeded_by_one_tha
     state = tried_out(1, 2)
     read = NodeState.from_dict(state.to_dict())
     assert read == state
-    recovery = recovered(read, lambda one: alive or one.pid != 9)
+    recovery = recovered(read, FRESH, lambda one: alive or one.pid != 9)
     assert (recovery.state.canary, recovery.missing) == (None, 0)
     assert [one.pid for one in recovery.state.draining] == ([9] if alive else [])
     assert recovery.state.config == state.config
+
+
+def nobody(_: ServerRecord) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_node_of_which_nothing_runs_begins_with_what_was_in_force(in_order: bool) -> None:
+    state = replace(serving(1, 2, config=NEW), initial=OLD, settings="of yesterday")
+    recovery = recovered(NodeState.from_dict((state.down() if in_order else state).to_dict()), FRESH, nobody)
+    assert (recovery.state.config, recovery.state.generation, recovery.missing) == (NEW, 3, 2)
+    assert recovery.state.servers == ()
+    # The processes to come are started with the arguments of today.
+    assert recovery.state.settings == "of today"
+
+
+def test_arguments_that_name_another_configuration_than_before_hold_once_nothing_runs() -> None:
+    state = replace(serving(1, config=NEW), initial=OLD.with_values(tensorflow_inter_op_parallelism=1))
+    assert recovered(state, FRESH, everyone).state.config == NEW
+    recovery = recovered(state.down(), FRESH, nobody)
+    assert recovery.state == replace(FRESH, generation=4)
+    assert recovery.missing == 1
+
+
+def test_what_a_version_that_did_not_remember_its_arguments_wrote_goes_on() -> None:
+    raw = serving(1, config=NEW).down().to_dict()
+    del raw["initial"]
+    assert recovered(NodeState.from_dict(raw), FRESH, nobody).state.config == NEW
 
 
 def test_what_a_version_that_knew_no_canaries_wrote_is_read() -> None:
