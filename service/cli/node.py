@@ -106,6 +106,14 @@ def node(
         float,
         typer.Option(help="How long old processes may go on with what they have.", min=1, rich_help_panel=_PATIENCE),
     ] = 60.0,
+    yield_seconds: Annotated[
+        float,
+        typer.Option(
+            help="How long new processes get ready on what the serving ones leave of the processors; 0 for not at all.",
+            min=0,
+            rich_help_panel=_PATIENCE,
+        ),
+    ] = 10.0,
     start_seconds: Annotated[
         float, typer.Option(help="How long the first processes may take to serve.", min=1, rich_help_panel=_PATIENCE)
     ] = 300.0,
@@ -155,6 +163,7 @@ def node(
             model=model,
             slo_seconds=slo_p99_ms / 1000 if slo_p99_ms is not None else None,
             hold_seconds=hold_seconds,
+            yield_seconds=yield_seconds,
             warm_up_file=warm_up,
             settings=NodeSettings(start_seconds=start_seconds, drain_seconds=drain_seconds),
         )

@@ -120,8 +120,7 @@ class Changes:
         versions = self._new_versions(config, generation)
         [server] = new = self._start(config, generation, 1, versions)
         try:
-            await self._parts.servers.available(new)
-            await self._parts.servers.warm(new, config)
+            await self._parts.servers.ready(new, config, unfelt=True)
             serving = [one.endpoint for one in self._ledger.state.serving]
             await self._parts.front.move([*serving, server.endpoint.in_role(Role.CANARY)], ())
         except BaseException:
@@ -172,8 +171,7 @@ class Changes:
         versions = self._new_versions(state.config, state.generation)
         new = self._start(state.config, state.generation, state.config.instances, versions)
         try:
-            await self._parts.servers.available(new)
-            await self._parts.servers.warm(new, state.config)
+            await self._parts.servers.ready(new, state.config)
         except BaseException:
             await self._abandon(new, versions)
             raise
@@ -216,8 +214,7 @@ class Changes:
             versions = self._present_versions() if scaled else self._new_versions(config, generation)
         new = self._start(launched, generation, missing, versions)
         try:
-            await self._parts.servers.available(new)
-            await self._parts.servers.warm(new, config)
+            await self._parts.servers.ready(new, config, unfelt=bool(state.serving))
             traffic = self._ledger.state.traffic
             await self._parts.front.move([*traffic.serving, *(one.endpoint for one in new)], traffic.resting)
             if canary is not None and not alive(canary.server):

@@ -133,8 +133,7 @@ class Guard:
             )
             self._ledger.write(self._ledger.state.begin(new))
             async with asyncio.timeout(self._start_seconds):
-                await self._servers.available(new)
-                await self._servers.warm(new, state.config)
+                await self._servers.ready(new, state.config)
         except (NodeError, TimeoutError) as error:
             why = str(error) or f"not within {self._start_seconds:g} s"
             _log.error("a replacement did not come up: %s", why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -28,9 +29,12 @@ from service.node.files import NodeFolder
 from service.node.front import EnvoyFront, find_envoy
 from service.node.node import Node, NodeSettings
 from service.node.ports import refusing
+from service.node.priority import may_return
 from service.node.servers import Servers, find_server, server_version
 from service.node.state import ProcessRecord
 from service.node.steered import SteeredNode
+
+_log = logging.getLogger(__name__)
 
 #: How long a server may take to end after SIGTERM, seconds. TensorFlow Serving ends at once.
 _END_SECONDS = 15.0
@@ -59,6 +63,7 @@ class Options:
         model: With a model_config_file, the model that is watched.
         slo_seconds: The objective's bound, for finer histogram buckets round it; None for none.
         hold_seconds: How long requests wait while no server is up.
+        yield_seconds: How long a new server process gets ready on what the serving ones leave of the processors.
         warm_up_file: REST Predict body to warm new servers with; None for zeros.
         settings: How patient the node is.
     """
@@ -77,6 +82,7 @@ class Options:
     model: str | None = None
     slo_seconds: float | None = None
     hold_seconds: float = 30.0
+    yield_seconds: float = 10.0
     warm_up_file: Path | None = None
     settings: NodeSettings = field(default_factory=NodeSettings)
 
@@ -195,6 +201,7 @@ def _node(
         schedulable=len(os.sched_getaffinity(0)),
         warm_up_body=options.warm_up_file.read_bytes() if options.warm_up_file is not None else None,
         end_seconds=_END_SECONDS,
+        yield_seconds=_yield_seconds(options),
     )
     return Node(
         folder,
@@ -206,6 +213,13 @@ def _node(
         cpus=cpus,
         digest=_digest(binary, arguments),
     )
+
+
+def _yield_seconds(options: Options) -> float:
+    if options.yield_seconds <= 0 or may_return():
+        return options.yield_seconds
+    _log.info("new servers compete with the serving ones from the start: this user may not raise a process's priority")
+    return 0.0
 
 
 def _digest(binary: str, arguments: ServerArguments) -> str:

@@ -22,6 +22,7 @@ from service.node.errors import ArgumentError, NodeError, StartError
 from service.node.files import NodeFolder
 from service.node.limits import size_on_disk
 from service.node.ports import free_ports
+from service.node.priority import usual, yield_to_others
 from service.node.processes import alive, end, kill, spawn, tail
 from service.node.state import ServerRecord
 from service.node.versions import newest
@@ -63,6 +64,7 @@ class Servers:
         schedulable: Processors that the kernel may run them on.
         warm_up_body: The user's warm-up request; None for zeros.
         end_seconds: How long a server may take to end after SIGTERM.
+        yield_seconds: How long one that gets ready beside others yields to them at most; 0 where none may.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Servers:
         schedulable: int,
         warm_up_body: bytes | None,
         end_seconds: float,
+        yield_seconds: float,
     ) -> None:
         self._binary = binary
         self._arguments = arguments
@@ -85,6 +88,7 @@ class Servers:
         self._schedulable = schedulable
         self._warm_up_body = warm_up_body
         self._end_seconds = end_seconds
+        self._yield_seconds = yield_seconds
 
     def start(self, config: ServingConfig, generation: int, count: int, base_path: Path | None) -> list[ServerRecord]:
         """Start processes; they are not ready yet.
@@ -138,26 +142,35 @@ class Servers:
             )
         return started
 
-    async def available(self, servers: Sequence[ServerRecord]) -> None:
-        """Wait until all serve a version of the model. Give it a time-out.
+    async def ready(self, servers: Sequence[ServerRecord], config: ServingConfig, *, unfelt: bool = False) -> None:
+        """Wait until all serve a version of the model, and send the first requests, before any client's.
+
+        Give it a time-out.
+
+        Args:
+            servers: Just started.
+            config: What they run.
+            unfelt: Others serve meanwhile, so these get ready on what those leave of the processors, for some seconds.
 
         Raises:
             StartError: One has ended, or cannot load the model; carries its last log lines.
         """
-        await asyncio.gather(*(self._available(server) for server in servers))
 
-    async def warm(self, servers: Sequence[ServerRecord], config: ServingConfig) -> None:
-        """Send the first requests, before any client's."""
-        at_once = min(config.num_batch_threads if config.enable_batching else math.ceil(self._cpus), 16)
-        for server in servers:  # one after the other: the old generation is at work on the same processors
-            await warm_up(
-                self._client,
-                _root(server),
-                self._arguments.model,
-                body=self._warm_up_body,
-                rounds=_WARM_ROUNDS,
-                at_once=at_once,
-            )
+        def compete() -> None:
+            for server in servers:
+                usual(server)
+
+        if unfelt and self._yield_seconds > 0:
+            for server in servers:
+                yield_to_others(server)
+        # Where the old ones leave nothing, the new ones would never be ready.
+        patience = asyncio.get_running_loop().call_later(self._yield_seconds, compete)
+        try:
+            await asyncio.gather(*(self._available(server) for server in servers))
+            await self._warm(servers, config)
+        finally:
+            patience.cancel()
+            compete()
 
     async def reloaded(self, servers: Sequence[ServerRecord], version: int) -> None:
         """Wait until all serve that version and no other. Give it a time-out.
@@ -205,6 +218,18 @@ class Servers:
                 return
             self._refuse_failed(server, states)
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _warm(self, servers: Sequence[ServerRecord], config: ServingConfig) -> None:
+        at_once = min(config.num_batch_threads if config.enable_batching else math.ceil(self._cpus), 16)
+        for server in servers:  # one after the other: the old generation is at work on the same processors
+            await warm_up(
+                self._client,
+                _root(server),
+                self._arguments.model,
+                body=self._warm_up_body,
+                rounds=_WARM_ROUNDS,
+                at_once=at_once,
+            )
 
     async def _reloaded(self, server: ServerRecord, wanted: int) -> None:
         while True:

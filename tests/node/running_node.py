@@ -29,8 +29,8 @@ from tests.support.processes import free_port, http_ok, running
 
 MODEL = "half_plus_two"
 
-#: In place of the real server; ends at once, with last words, while there is a file ``fail`` beside it; where there is a
-#: file ``fail-batching``, only if it is to batch.
+#: In place of the real server; ends at once, with last words, while there is a file ``fail`` beside it, or, if it is to
+#: batch, a file ``fail-batching``.
 _LAUNCHER = """\
 #!/bin/sh
 if [ -e "$(dirname "$0")/fail" ]; then echo "these are my last words" >&2; exit 1; fi
