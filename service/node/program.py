@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -29,12 +28,10 @@ from service.node.files import NodeFolder
 from service.node.front import EnvoyFront, find_envoy
 from service.node.node import Node, NodeSettings
 from service.node.ports import refusing
-from service.node.priority import may_return
+from service.node.priority import Priority, may_return
 from service.node.servers import Servers, find_server, server_version
 from service.node.state import ProcessRecord
 from service.node.steered import SteeredNode
-
-_log = logging.getLogger(__name__)
 
 #: How long a server may take to end after SIGTERM, seconds. TensorFlow Serving ends at once.
 _END_SECONDS = 15.0
@@ -201,7 +198,8 @@ def _node(
         schedulable=len(os.sched_getaffinity(0)),
         warm_up_body=options.warm_up_file.read_bytes() if options.warm_up_file is not None else None,
         end_seconds=_END_SECONDS,
-        yield_seconds=_yield_seconds(options),
+        priority=Priority(idle_policy=may_return()),
+        yield_seconds=options.yield_seconds,
     )
     return Node(
         folder,
@@ -213,13 +211,6 @@ def _node(
         cpus=cpus,
         digest=_digest(binary, arguments),
     )
-
-
-def _yield_seconds(options: Options) -> float:
-    if options.yield_seconds <= 0 or may_return():
-        return options.yield_seconds
-    _log.info("new servers compete with the serving ones from the start: this user may not raise a process's priority")
-    return 0.0
 
 
 def _digest(binary: str, arguments: ServerArguments) -> str:

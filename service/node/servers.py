@@ -22,7 +22,7 @@ from service.node.errors import ArgumentError, NodeError, StartError
 from service.node.files import NodeFolder
 from service.node.limits import size_on_disk
 from service.node.ports import free_ports
-from service.node.priority import usual, yield_to_others
+from service.node.priority import Priority
 from service.node.processes import alive, end, kill, spawn, tail
 from service.node.state import ServerRecord
 from service.node.versions import newest
@@ -64,7 +64,8 @@ class Servers:
         schedulable: Processors that the kernel may run them on.
         warm_up_body: The user's warm-up request; None for zeros.
         end_seconds: How long a server may take to end after SIGTERM.
-        yield_seconds: How long one that gets ready beside others yields to them at most; 0 where none may.
+        priority: Lets them yield to others.
+        yield_seconds: For so long at most, while they get ready; 0 for not at all.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Servers:
         schedulable: int,
         warm_up_body: bytes | None,
         end_seconds: float,
+        priority: Priority,
         yield_seconds: float,
     ) -> None:
         self._binary = binary
@@ -88,6 +90,7 @@ class Servers:
         self._schedulable = schedulable
         self._warm_up_body = warm_up_body
         self._end_seconds = end_seconds
+        self._priority = priority
         self._yield_seconds = yield_seconds
 
     def start(self, config: ServingConfig, generation: int, count: int, base_path: Path | None) -> list[ServerRecord]:
@@ -155,22 +158,10 @@ class Servers:
         Raises:
             StartError: One has ended, or cannot load the model; carries its last log lines.
         """
-
-        def compete() -> None:
-            for server in servers:
-                usual(server)
-
-        if unfelt and self._yield_seconds > 0:
-            for server in servers:
-                yield_to_others(server)
-        # Where the old ones leave nothing, the new ones would never be ready.
-        patience = asyncio.get_running_loop().call_later(self._yield_seconds, compete)
-        try:
+        yielding = self._priority.unfelt(servers, self._yield_seconds)
+        async with yielding if unfelt and self._yield_seconds > 0 else contextlib.nullcontext():
             await asyncio.gather(*(self._available(server) for server in servers))
             await self._warm(servers, config)
-        finally:
-            patience.cancel()
-            compete()
 
     async def reloaded(self, servers: Sequence[ServerRecord], version: int) -> None:
         """Wait until all serve that version and no other. Give it a time-out.

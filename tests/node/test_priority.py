@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.node.priority import may_return, policies, usual, yield_to_others
+from service.node.priority import Priority, may_return, policies
 from service.node.processes import started_ticks
 from service.node.state import ProcessRecord
 from tests.support.eventually import eventually
@@ -21,6 +22,7 @@ for _ in range({_THREADS}):
     time.sleep(0.01)
 time.sleep(60)
 """
+_AUTOGROUPS = Path("/proc/self/autogroup").exists()
 
 
 def record(pid: int) -> ProcessRecord:
@@ -31,35 +33,60 @@ def thread_count(process: ProcessRecord) -> int:
     return len(list(Path(f"/proc/{process.pid}/task").iterdir()))
 
 
+def group_nice(process: ProcessRecord) -> str:
+    return Path(f"/proc/{process.pid}/autogroup").read_text().split()[-1]
+
+
 @pytest.fixture
-def threading_program() -> Iterator[ProcessRecord]:
+def program() -> Iterator[ProcessRecord]:
     """It makes its threads while it is looked at."""
-    with subprocess.Popen([sys.executable, "-c", _PROGRAM]) as program:
-        yield record(program.pid)
-        program.kill()
+    with subprocess.Popen([sys.executable, "-c", _PROGRAM], start_new_session=True) as running:
+        yield record(running.pid)
+        running.kill()
 
 
 @pytest.mark.skipif(not may_return(), reason="raising a priority takes CAP_SYS_NICE or RLIMIT_NICE 20")
-async def test_all_threads_yield_and_compete_again_also_those_that_are_still_to_come(
-    threading_program: ProcessRecord,
-) -> None:
-    yield_to_others(threading_program)
-
+async def test_all_threads_yield_and_compete_again_also_those_that_are_still_to_come(program: ProcessRecord) -> None:
     async def all_there() -> bool:
-        return thread_count(threading_program) == _THREADS + 1
+        return thread_count(program) == _THREADS + 1
 
-    await eventually(all_there, what="its threads")
-    assert policies(threading_program) == {os.SCHED_IDLE}
-    usual(threading_program)
-    assert policies(threading_program) == {os.SCHED_OTHER}
+    async with Priority(idle_policy=True).unfelt([program], 60):
+        await eventually(all_there, what="its threads")
+        assert policies(program) == {os.SCHED_IDLE}
+    assert policies(program) == {os.SCHED_OTHER}
 
 
-def test_a_process_that_has_ended_is_left_alone() -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as program:
-        process = record(program.pid)
-        program.wait()
-    yield_to_others(process)
-    assert policies(process) == set()
+@pytest.mark.skipif(not _AUTOGROUPS, reason="this kernel knows no autogroups")
+@pytest.mark.parametrize("failing", [False, True])
+async def test_its_session_yields_and_competes_again_whatever_becomes_of_it(
+    program: ProcessRecord, failing: bool
+) -> None:
+    try:
+        async with Priority(idle_policy=False).unfelt([program], 60):
+            assert group_nice(program) == "19"
+            assert policies(program) == {os.SCHED_OTHER}
+            if failing:
+                raise RuntimeError
+    except RuntimeError:
+        pass
+    assert group_nice(program) == "0"
+
+
+@pytest.mark.skipif(not _AUTOGROUPS, reason="this kernel knows no autogroups")
+async def test_it_competes_once_it_has_yielded_for_long_enough(program: ProcessRecord) -> None:
+    async def competes() -> bool:
+        return group_nice(program) == "0"
+
+    async with Priority(idle_policy=may_return()).unfelt([program], 0.1):
+        await eventually(competes, what="its share")
+        assert policies(program) == {os.SCHED_OTHER}
+
+
+async def test_a_process_that_has_ended_is_left_alone(program: ProcessRecord) -> None:
+    async with Priority(idle_policy=True).unfelt([program], 60):
+        os.kill(program.pid, 9)
+        await asyncio.to_thread(os.waitid, os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+    assert policies(program) <= {os.SCHED_IDLE, os.SCHED_OTHER}
 
 
 def test_an_ordinary_user_without_the_limit_may_not() -> None:
