@@ -8,7 +8,6 @@ intervals: no harm could be shown, so the rest follows, and the whole node is on
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from service.control.judge import describe_tail
 from service.control.node import Order
 from service.control.settings import LoopSettings
+from service.control.shares import share_interval
 from service.domain.clock import Clock
 from service.domain.histogram import Interval
 from service.domain.slo import Slo
@@ -25,10 +25,6 @@ from service.telemetry.windows import WindowBuilder, WindowSettings
 
 #: Roles of the processes, as the node's metrics name them.
 CANARY, CONTROL = "canary", "control"
-
-#: Standard errors of a share's interval (99 %): asked for twice a second, it would at 90 % blame what is harmless.
-#: That the intervals of two tails must not touch is strict enough as it is.
-_SIGMAS = 2.58
 
 #: Requests that each other process has answered, from which a canary with less than half as many hangs.
 _SILENCE = 50
@@ -156,13 +152,7 @@ def _breaks_more(canary: Window, control: Window, slo: Slo) -> bool:
 
 def _share(window: Window, slo: Slo) -> Interval:
     """The share of requests that broke the objective, with Wilson's interval."""
-    n, share = _answered(window), window.violation_ratio(slo)
-    if n == 0:
-        return Interval(0.0, 0.0, 1.0)
-    z2 = _SIGMAS**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _SIGMAS / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return Interval(min(max(middle - half, 0.0), share), share, max(min(middle + half, 1.0), share))
+    return share_interval(window.violation_ratio(slo), _answered(window))
 
 
 def _slower(canary: Window, control: Window, slo: Slo, settings: LoopSettings) -> bool:

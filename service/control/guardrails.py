@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from service.control.error_budget import Burn
-from service.control.judge import clearly_worse, describe_tail, milliseconds
+from service.control.judge import clearly_worse, milliseconds
 from service.control.situation import Block, Permission, Situation
 from service.domain.decision import Intent, Mode, Reason, Recommendation
 
@@ -238,9 +238,8 @@ def not_back_and_forth(situation: Situation, choice: Recommendation) -> Block | 
         return None
     if clearly_worse(held.window, judgement.window, slo, situation.settings):
         return None
-    did = describe_tail(slo, held.tail) if held.tail else "no request answered"
     explanation = (
-        f"{choice.config.describe()} was in force under this load: {did}, not clearly better than "
+        f"{choice.config.describe()} was in force under this load: {held.describe(slo)}, not clearly better than "
         f"{judgement.describe(slo)} now"
     )
     return Block(reason=Reason.INCUMBENT_BEST, explanation=explanation, final=False)

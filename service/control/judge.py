@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from service.control.settings import LoopSettings
+from service.control.shares import share_interval
 from service.domain.decision import Reason
 from service.domain.histogram import Interval
 from service.domain.slo import Slo
@@ -77,7 +78,7 @@ def judge(
         return NotYet(reason=Reason.WINDOW_NOT_READY, explanation="no window yet: just started or just switched")
     if window.quality is WindowQuality.NO_TRAFFIC:
         return NotYet(reason=Reason.NO_TRAFFIC, explanation="no requests arrive, so there is nothing to judge")
-    requests = window.succeeded + window.rejected + window.failed
+    requests = _answered(window)
     if requests < settings.min_requests:
         return NotYet(
             reason=Reason.WINDOW_NOT_READY, explanation=f"{requests} of {settings.min_requests} requests seen so far"
@@ -140,7 +141,7 @@ def same_load(one: Window, other: Window, settings: LoopSettings) -> bool:
 
 
 def _relative_error(window: Window) -> float:
-    arrivals = max(window.succeeded + window.rejected + window.failed, 1)
+    arrivals = max(_answered(window), 1)
     return max(window.workload.cv, 1.0) / math.sqrt(arrivals)
 
 
@@ -153,16 +154,28 @@ def _log_ratio(a: float, b: float) -> float:
 def clearly_worse(before: Window, after: Window, slo: Slo, settings: LoopSettings) -> bool:
     """Whether ``after`` is worse beyond doubt.
 
-    That is, it loses more than the objective allows where ``before`` did not, or the intervals of the tails do not
-    touch and the tails differ by more than ``min_improvement_ratio``: at a high rate the intervals are so narrow that
-    any two windows differ.
+    That is, it loses more than the objective allows where ``before`` did not, or clearly more than ``before`` where
+    both do. Where neither does, the intervals of the tails do not touch and the tails differ by more than
+    ``min_improvement_ratio``: at a high rate the intervals are so narrow that any two windows differ. The tails of
+    windows that lose too much are not compared: whoever refuses half of the requests has the other half answered fast.
     """
     allowed = 1 - slo.target_ratio
     if after.loss_ratio > allowed:
-        return before.loss_ratio <= allowed
+        return before.loss_ratio <= allowed or _loses_more(before, after, settings)
+    if before.loss_ratio > allowed:
+        return False
     if before.latency.count == 0 or after.latency.count == 0:
         return after.latency.count == 0 < before.latency.count
     was, now = before.tail(slo, settings.confidence), after.tail(slo, settings.confidence)
+    return now.low > was.high and now.value > was.value * (1 + settings.min_improvement_ratio)
+
+
+def _answered(window: Window) -> int:
+    return window.succeeded + window.rejected + window.failed
+
+
+def _loses_more(before: Window, after: Window, settings: LoopSettings) -> bool:
+    was, now = (share_interval(window.loss_ratio, _answered(window)) for window in (before, after))
     return now.low > was.high and now.value > was.value * (1 + settings.min_improvement_ratio)
 
 

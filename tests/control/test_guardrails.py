@@ -196,10 +196,10 @@ class TestRegion:
         assert reason_for(choice(0.02, config=self.FAR), region=self.region(0.9), judgement=MET) is None
 
 
-def measured(tail: float) -> Judgement:
+def measured(tail: float, refused: int = 0) -> Judgement:
     """A window full enough to be compared with another."""
     bounds = exponential_bounds(1e-3, 1.02, 400)
-    window = replace(MET.window, latency=Histogram.of([tail] * 1000, bounds), succeeded=1000)
+    window = replace(MET.window, latency=Histogram.of([tail] * 1000, bounds), succeeded=1000, rejected=refused)
     return conclude(window, SLO, SETTINGS)
 
 
@@ -211,6 +211,15 @@ class TestBackAndForth:
 
     def test_what_met_the_objective_may_be_returned_to_when_the_present_does_not(self):
         assert reason_for(choice(0.01), judgement=measured(0.052), measured={OTHER: measured(0.048)}) is None
+
+    def test_from_a_disaster_the_way_to_what_lost_less_is_open_though_that_lost_too_much_as_well(self):
+        less, more = measured(0.02, refused=50), measured(0.01, refused=9000)
+        assert reason_for(choice(0.01), judgement=more, measured={OTHER: less}) is None
+        assert reason_for(choice(0.01), judgement=less, measured={OTHER: more}) is Reason.INCUMBENT_BEST
+
+    def test_what_refused_requests_is_not_returned_to_for_the_sake_of_those_it_answered_fast(self):
+        refusing = measured(0.01, refused=500)
+        assert reason_for(choice(0.005), judgement=measured(0.03), measured={OTHER: refusing}) is Reason.INCUMBENT_BEST
 
     def test_while_met_it_must_have_been_clearly_better(self):
         now = measured(0.04)

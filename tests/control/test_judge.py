@@ -174,5 +174,21 @@ class TestClearlyWorse:
     def test_losing_requests_is_worse_than_any_latency(self):
         assert clearly_worse(window(0.04), window(0.01, rejected=100), SLO, SETTINGS)
 
-    def test_not_when_both_lose_them(self):
-        assert not clearly_worse(window(0.04, rejected=50), window(0.01, rejected=100), SLO, SETTINGS)
+    @pytest.mark.parametrize("refused", [100, 1000], ids=["a tenth", "half"])
+    def test_not_when_what_was_refused_before_is_answered_now_though_a_little_slower(self, refused):
+        assert not clearly_worse(window(0.02, rejected=refused), window(0.03), SLO, SETTINGS)
+
+    def test_losing_clearly_more_than_before_is_worse_though_both_lose_too_much(self):
+        assert clearly_worse(window(0.02, rejected=50), window(0.02, count=100, rejected=900), SLO, SETTINGS)
+        assert clearly_worse(window(0.04, rejected=50), window(0.01, rejected=100), SLO, SETTINGS)
+
+    def test_not_when_chance_explains_that_it_loses_more(self):
+        assert not clearly_worse(window(0.01, rejected=50), window(0.04, rejected=65), SLO, SETTINGS)
+
+    def test_not_when_it_loses_only_a_little_more_however_certain(self):
+        few, more = (window(0.01, count=100_000 - lost, rejected=lost) for lost in (50_000, 51_500))
+        assert not clearly_worse(few, more, SLO, SETTINGS)
+        assert not clearly_worse(more, few, SLO, SETTINGS)
+
+    def test_not_when_it_loses_too_much_but_less_than_before(self):
+        assert not clearly_worse(window(0.01, count=100, rejected=900), window(0.04, rejected=50), SLO, SETTINGS)

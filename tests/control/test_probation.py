@@ -19,7 +19,7 @@ SETTINGS = LoopSettings()
 BOUNDS = exponential_bounds(1e-4, 1.1, 141)
 
 
-def window(p99: float, rate: float = 100.0) -> Window:
+def window(p99: float, rate: float = 100.0, rejected: int = 0) -> Window:
     values = [p99 * (i + 1) / 990 for i in range(1000)]
     return Window(
         started_at=0.0,
@@ -27,6 +27,7 @@ def window(p99: float, rate: float = 100.0) -> Window:
         latency=Histogram.of(values, BOUNDS),
         workload=Workload(rate),
         succeeded=1000,
+        rejected=rejected,
     )
 
 
@@ -60,6 +61,15 @@ def test_a_lost_objective_sends_back():
 
 def test_clearly_slower_sends_back_even_within_the_objective():
     assert ruled(window(0.01), window(0.03)) is Outcome.RETURN
+
+
+def test_what_ends_the_refusals_and_meets_the_objective_is_kept_though_survivors_were_faster_before():
+    assert ruled(window(0.02, rejected=111), window(0.03)) is Outcome.KEEP
+
+
+def test_from_a_few_refusals_to_nothing_but_refusals_is_not_kept():
+    assert ruled(window(0.02, rejected=50), window(0.02, rejected=9000)) is Outcome.MOVE_ON
+    assert ruled(window(0.02, rejected=50), window(0.02, rejected=9000), worse_before=1) is Outcome.RETURN
 
 
 def test_from_bad_to_worse_moves_on():
