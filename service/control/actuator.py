@@ -197,8 +197,11 @@ class Actuator:
 
     async def _reconcile_with_history(self, state: BackendState) -> None:
         before = self._remembered.incumbent if self._remembered else None
-        if self._track.probation is not None and self._track.probation.config != state.config:
-            self._track.probation = None
+        probation = self._track.probation
+        if probation is not None:
+            # Nobody could see how it does before the node answered.
+            now = self._clock.monotonic()
+            self._track.probation = replace(probation, since=now) if probation.config == state.config else None
         completed = await self._complete(state)
         if before is not None and before != state.config and not completed:
             somebody = state.generation > (self._remembered.generation or 0) if self._remembered else False
@@ -332,7 +335,9 @@ class Actuator:
         self._node.accept(state)
         self._windows.restart("switch")
         by_user = order.action is Action.MANUAL or order.reason is Reason.USER
-        self._track.changed(now, by_user=by_user, probation=order.probation)
+        # A switch may take minutes: the time in which it must be verified begins when it is over.
+        probation = replace(order.probation, since=now) if order.probation is not None else None
+        self._track.changed(now, by_user=by_user, probation=probation)
         self._track.spend_switches([now], now)
         if order.action is Action.ROLLBACK:
             self._metrics.rolled_back(self._model, order.reason.value)

@@ -23,7 +23,7 @@ class Probation:
 
     Attributes:
         config: What was put in force.
-        since: When, monotonic seconds.
+        since: From when on it could be verified, monotonic seconds: what is ordered is renewed when it is in force.
         fallback: What to return to.
         baseline: The last judged window under ``fallback``; None where there was none.
         by_user: Whether a person chose it; then it is judged but never undone.

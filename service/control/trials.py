@@ -95,12 +95,10 @@ class Trials:
             await self._withdraw(Reason.CANARY_WORSE, f"{name} is withdrawn: {found}", inputs, canary)
         else:
             order = canary.order
-            now = self._clock.monotonic()
-            probation = None if order.probation is None else replace(order.probation, since=now)
             why = f"{order.explanation}; tried out by one process: {found}"
             self._over()
             await self._actuator.attempt(
-                replace(order, canary=False, probation=probation, explanation=why, inputs={**order.inputs, **inputs})
+                replace(order, canary=False, explanation=why, inputs={**order.inputs, **inputs})
             )
 
     async def _lost(self, canary: Canary, found: CanaryState | None) -> None:
@@ -155,6 +153,9 @@ class Trials:
             track.budget.add(now, window.duration_seconds, requests, window.violation_ratio(track.slo))
         windows.restart("a trial is over")
         track.waiting_since = now
+        if track.probation is not None:
+            # What has stayed in force was not looked at while the trial lasted, and is still to be verified.
+            track.probation = replace(track.probation, since=now)
         if in_vain:
             track.switched_at = now
             track.spend_switches([now], now)

@@ -167,3 +167,24 @@ async def test_an_order_without_an_answer_is_withdrawn_once_the_node_is_found_tr
     node.faults.clear()
     await world.until(lambda: bool(held(world, Reason.CANARY)) and node.canary is None)
     await world.until(lambda: node.config == GOOD)
+
+
+async def test_what_was_clearly_worse_is_still_gone_back_from_after_a_long_trial_of_a_third_in_vain(world):
+    one, worse = ServingConfig(), ServingConfig(instances=3)
+    third = worse.with_values(enable_batching=True)
+    medians = {one: 0.1, worse: 0.3, third: 0.1}
+    node = world.add(SimulatedNode(world.clock, lambda config, rate: medians[config], config=one))
+    node.tries_out = True
+
+    def choose(workload, incumbent, explore):
+        if incumbent == one:
+            return worse  # another number of processes, so without a trial
+        return third if node.trials == [] else incumbent
+
+    await world.start(policy=ScriptedPolicy(choose, Intent.EXPLORE), verify_timeout_seconds=20, canary_seconds=40)
+    await world.until(lambda: node.trials != [])
+    node.rate = 0.001
+    await world.until(lambda: bool(held(world, Reason.NO_TRAFFIC)))
+    node.rate = 100.0
+    await world.until(lambda: world.decisions(Action.ROLLBACK) != [])
+    assert node.config == one

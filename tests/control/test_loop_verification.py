@@ -157,6 +157,30 @@ async def test_without_traffic_it_is_kept_unverified(world):
     assert world.decisions(Action.VERIFY, Action.ROLLBACK) == []
 
 
+async def test_a_switch_that_takes_longer_than_its_verification_may_is_verified_all_the_same(world):
+    node = world.add(SimulatedNode(world.clock, landscape(DEFAULT=0.008, BAD=0.1)))
+    node.switch_seconds = 90
+    await world.start(policy=ScriptedPolicy(in_turn(BAD)), verify_timeout_seconds=60)
+    await world.until(lambda: node.config == BAD)
+    node.switch_seconds = 0.0
+    await world.until(lambda: len(world.decisions(Action.ROLLBACK)) == 1)
+    assert node.config == DEFAULT
+    assert world.decisions(Action.ROLLBACK)[0].reason is Reason.WORSE_THAN_BEFORE
+
+
+async def test_what_nobody_lived_to_verify_is_verified_however_long_the_node_was_not_reached_after(world):
+    node = world.add(SimulatedNode(world.clock, landscape(DEFAULT=0.008, BAD=0.1)))
+    await world.start(policy=ScriptedPolicy(in_turn(BAD)), verify_timeout_seconds=60)
+    await world.until(lambda: len(world.decisions(Action.APPLY)) == 1)
+    await world.stop()
+    node.faults |= {"read": "down", "metrics": "down"}
+    await world.start(policy=ScriptedPolicy(stay))
+    await world.run_for(90)
+    node.faults.clear()
+    await world.until(lambda: len(world.decisions(Action.ROLLBACK)) == 1)
+    assert node.config == DEFAULT
+
+
 async def test_a_rollback_that_fails_is_tried_again(world):
     node = world.add(SimulatedNode(world.clock, landscape(DEFAULT=0.008, BAD=0.1)))
     await world.start(policy=ScriptedPolicy(in_turn(BAD)), quarantine_seconds=0)
