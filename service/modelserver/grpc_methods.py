@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -24,6 +24,9 @@ _log = logging.getLogger(__name__)
 Method = Callable[[Any, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Any]]
 #: A method as the modules of this package write it: (manager, request) → response, or an awaitable of it.
 _Answer = Callable[[ModelManager, Any], Any]
+
+#: A deadline is reckoned here from the request's arrival, so a client's comes a little before; seconds.
+_DEADLINE_SLACK = 0.05
 
 GRPC_CODES: Mapping[Code, grpc.StatusCode] = {Code(code.value[0]): code for code in grpc.StatusCode}
 
@@ -65,10 +68,13 @@ def _counted(manager: ModelManager, api: str, answer: _Answer, model_of: Callabl
     async def method(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         model, started = model_of(request), time.monotonic()
         manager.metrics.arrival(model, started)
-        code = Code.CANCELLED
+        code = Code.OK
         try:
             response, error = await _attempt(manager, answer, request)
             code = error.code if error is not None else Code.OK
+        except asyncio.CancelledError:
+            code = given_up(context)
+            raise
         finally:
             manager.metrics.request(model, api, "GRPC", code.name, time.monotonic() - started)
         if error is not None:
@@ -76,6 +82,13 @@ def _counted(manager: ModelManager, api: str, answer: _Answer, model_of: Callabl
         return response
 
     return method
+
+
+def given_up(context: grpc.aio.ServicerContext[Any, Any]) -> Code:
+    """Why a call was cancelled: its client's deadline has passed, or the client left for reasons of its own."""
+    # None without a deadline, whatever the stubs say.
+    remaining = cast("float | None", context.time_remaining())
+    return Code.DEADLINE_EXCEEDED if remaining is not None and remaining <= _DEADLINE_SLACK else Code.CANCELLED
 
 
 async def _attempt(manager: ModelManager, answer: _Answer, request: Any) -> tuple[Any, ServingError | None]:

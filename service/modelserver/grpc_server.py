@@ -25,7 +25,7 @@ from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from service.modelserver.config_files import TlsConfig
 from service.modelserver.flags import ServerFlags
-from service.modelserver.grpc_methods import GRPC_CODES, model_methods, prediction_methods
+from service.modelserver.grpc_methods import GRPC_CODES, given_up, model_methods, prediction_methods
 from service.modelserver.manager import ModelManager
 from service.modelserver.predict import predict
 from service.modelserver.status import Code, ServingError
@@ -162,7 +162,7 @@ def _predict_handler(manager: ModelManager) -> Handler:
         except ServingError as error:
             code, problem = error.code, error.message
         except asyncio.CancelledError:
-            code = Code.CANCELLED
+            code = given_up(context)
             raise
         except Exception as error:
             _log.exception("Predict failed unexpectedly")

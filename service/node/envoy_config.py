@@ -18,6 +18,7 @@ Needs Envoy 1.39 or newer. Reference: https://www.envoyproxy.io/docs/envoy/v1.39
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -35,6 +36,7 @@ REST_CLUSTER = "model_rest"
 STAT_PREFIX = "regulus_front"
 LATENCY_STAT = "latency"
 REQUESTS_STAT = "requests"
+LATE_STAT = "late"
 ROLE_TAG = "role"
 
 #: Where endpoints carry their role.
@@ -215,7 +217,7 @@ def _listener(front: Front, entry: str, port: int) -> Json:
         "generate_request_id": False,
         "server_header_transformation": "PASS_THROUGH",
         "normalize_path": True,
-        "access_log": _access_log(entry),
+        "access_log": _access_log(entry, front.slo_bound_seconds),
         "http_filters": [
             {
                 "name": "envoy.filters.http.router",
@@ -275,8 +277,12 @@ def _route(front: Front, cluster: str) -> Json:
     }
 
 
-def _access_log(entry: str) -> list[Json]:
-    """Counters of every prediction by status, and the latency of those that succeeded, in microseconds."""
+def _access_log(entry: str, bound_seconds: float | None) -> list[Json]:
+    """Counters of every prediction by status, and the latency of those that succeeded, in microseconds.
+
+    With an objective, those that took longer than its bound are counted once more: a client that leaves before that
+    has reasons of its own, one that leaves after it was not served in time.
+    """
     path = _PREDICTION_PATH if entry == "grpc" else _REST_PATH
     is_prediction = {
         "header_filter": {
@@ -292,16 +298,14 @@ def _access_log(entry: str) -> list[Json]:
             }
         }
     )
-    status = "%GRPC_STATUS_NUMBER%" if entry == "grpc" else "%RESPONSE_CODE%"
+    # A client that left has HTTP code 0 at both entries; Envoy makes gRPC's UNKNOWN of it, which servers say as well.
+    status = "%RESPONSE_CODE%_%GRPC_STATUS_NUMBER%" if entry == "grpc" else "%RESPONSE_CODE%"
     role = {"name": ROLE_TAG, "value_format": f"%METADATA(UPSTREAM_HOST:{_METADATA}:role)%"}
-    counted = {
-        "counters": [
-            {
-                "stat": {"name": REQUESTS_STAT, "tags": [{"name": "status", "value_format": status}, role]},
-                "value_fixed": 1,
-            }
-        ]
-    }
+
+    def counted(name: str) -> Json:
+        tags = [{"name": "status", "value_format": status}, role]
+        return {"counters": [{"stat": {"name": name, "tags": tags}, "value_fixed": 1}]}
+
     timed = {
         "histograms": [
             {
@@ -312,10 +316,15 @@ def _access_log(entry: str) -> list[Json]:
             }
         ]
     }
-    return [
-        _stats_logger(entry, is_prediction, counted),
+    loggers = [
+        _stats_logger(entry, is_prediction, counted(REQUESTS_STAT)),
         _stats_logger(entry, {"and_filter": {"filters": [is_prediction, succeeded]}}, timed),
     ]
+    if bound_seconds is not None:
+        bound_ms = {"default_value": math.ceil(bound_seconds * 1e3), "runtime_key": "regulus.late"}
+        late = {"duration_filter": {"comparison": {"op": "GE", "value": bound_ms}}}
+        loggers.append(_stats_logger(entry, {"and_filter": {"filters": [is_prediction, late]}}, counted(LATE_STAT)))
+    return loggers
 
 
 def _stats_logger(entry: str, wanted: Mapping[str, Any], statistics: Mapping[str, Any]) -> Json:

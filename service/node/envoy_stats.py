@@ -13,6 +13,7 @@ from typing import Any
 
 from service.node.envoy_config import (
     GRPC_CLUSTER,
+    LATE_STAT,
     LATENCY_STAT,
     REQUESTS_STAT,
     REST_CLUSTER,
@@ -102,13 +103,16 @@ class Felt:
     """What clients felt at one entry point of the servers of one role, since Envoy's start.
 
     Attributes:
-        requests: Predictions by Envoy's status: a gRPC number, an HTTP code, or ``-`` where there was none.
+        requests: Predictions by Envoy's status: an HTTP code, 0 where the client left; after it, of gRPC, ``_`` and
+            gRPC's number.
+        late: Those of them that took longer than the objective's bound; empty where there is no objective.
         edges: Upper edges of the latency histogram, microseconds, ascending; without the last, infinite one.
         cumulative: Successful predictions up to each edge; one more for the infinite edge.
         sum_micros: Sum of their latencies, to the precision of Envoy's bins.
     """
 
     requests: dict[str, int] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
     edges: list[float] = field(default_factory=list)
     cumulative: list[int] = field(default_factory=list)
     sum_micros: float = 0.0
@@ -123,9 +127,9 @@ def felt(page: str) -> dict[tuple[str, Role], Felt]:
     for entry, name, labels, value in _samples(page):
         role = labels.get(ROLE_TAG, "")
         one = entries.setdefault((entry, Role(role) if role in set(Role) else Role.NONE), Felt())
-        if name == REQUESTS_STAT:
-            status = labels.get("status", "-")
-            one.requests[status] = one.requests.get(status, 0) + int(value)
+        if name in (REQUESTS_STAT, LATE_STAT):
+            counts, status = one.requests if name == REQUESTS_STAT else one.late, labels.get("status", "0")
+            counts[status] = counts.get(status, 0) + int(value)
         elif name == f"{LATENCY_STAT}_bucket":
             if labels["le"] != "+Inf":
                 one.edges.append(float(labels["le"]))

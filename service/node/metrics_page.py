@@ -49,9 +49,11 @@ _CODES = (
     "UNAUTHENTICATED",
 )
 
+#: HTTP code of a client that left.
+_LEFT = "0"
+
 #: The codes that TensorFlow Serving's REST answers stand for.
 _CODE_OF_HTTP = {
-    "0": "CANCELLED",
     "200": "OK",
     "400": "INVALID_ARGUMENT",
     "404": "NOT_FOUND",
@@ -68,12 +70,13 @@ _CODE_OF_HTTP = {
 
 
 def code_name(entry: str, status: str) -> str:
-    """The canonical code of one of Envoy's statuses: a gRPC number, an HTTP code, or ``-`` for a client that left."""
-    if status == "-":
+    """The canonical code of one of Envoy's statuses; see :class:`~service.node.envoy_stats.Felt`."""
+    http, _, number = status.partition("_")
+    if http == _LEFT:
         return "CANCELLED"
     if entry == "rest":
-        return _CODE_OF_HTTP.get(status, "INTERNAL")
-    return _CODES[int(status)] if status.isdigit() and int(status) < len(_CODES) else "UNKNOWN"
+        return _CODE_OF_HTTP.get(http, "INTERNAL")
+    return _CODES[int(number)] if number.isdigit() and int(number) < len(_CODES) else "UNKNOWN"
 
 
 @dataclass(slots=True)
@@ -160,11 +163,15 @@ def page(
 
 
 def _by_code(felt: Mapping[tuple[str, Role], Felt]) -> dict[tuple[str, Role], int]:
+    """Requests by canonical code. Who gave up after the objective's bound was not served in time."""
     counts: dict[tuple[str, Role], int] = {}
     for (entry, role), one in felt.items():
         for status, count in one.requests.items():
-            key = code_name(entry, status), role
-            counts[key] = counts.get(key, 0) + count
+            code = code_name(entry, status)
+            late = min(one.late.get(status, 0), count) if code == "CANCELLED" else 0
+            for name, number in ((code, count - late), ("DEADLINE_EXCEEDED", late)):
+                if number:
+                    counts[name, role] = counts.get((name, role), 0) + number
     return counts
 
 

@@ -8,9 +8,9 @@ from service.telemetry.exposition import read_page
 
 ENVOY = """\
 # TYPE envoy_regulus_front_grpc_requests counter
-envoy_regulus_front_grpc_requests{status="0"} 7
-envoy_regulus_front_grpc_requests{status="14"} 2
-envoy_regulus_front_grpc_requests{status="-"} 1
+envoy_regulus_front_grpc_requests{status="200_0"} 7
+envoy_regulus_front_grpc_requests{status="200_14"} 2
+envoy_regulus_front_grpc_requests{status="0_2"} 1
 envoy_regulus_front_rest_requests{status="200"} 3
 envoy_regulus_front_rest_requests{status="429"} 4
 # TYPE envoy_regulus_front_grpc_latency histogram
@@ -56,14 +56,31 @@ def test_the_control_services_reader_finds_latency_counts_batches_and_generation
     assert reading.foreign_requests == 0
 
 
+def test_a_client_that_gave_up_after_the_bound_was_not_served_in_time_and_one_that_left_before_has_its_reasons() -> (
+    None
+):
+    late = 'envoy_regulus_front_grpc_late{status="0_2"} 3\nenvoy_regulus_front_grpc_late{status="200_0"} 2\n'
+    seen = felt(ENVOY.replace('{status="0_2"} 1', '{status="0_2"} 5') + late)
+    reading = read_page(
+        page("m", seen, ServerTotals(), generation=0, front_started_at=1.0), model="m", monotonic=0.0, time=0.0
+    )
+    assert reading.requests == {
+        "OK": 10,
+        "UNAVAILABLE": 2,
+        "CANCELLED": 2,
+        "DEADLINE_EXCEEDED": 3,
+        "RESOURCE_EXHAUSTED": 4,
+    }
+
+
 def test_what_a_canary_and_those_beside_it_did_is_told_apart_and_is_part_of_the_whole() -> None:
-    roles = ENVOY.replace('{status="0"} 7', '{status="0",role="none"} 7').replace(
+    roles = ENVOY.replace('{status="200_0"} 7', '{status="200_0",role="none"} 7').replace(
         "latency_bucket{", 'latency_bucket{role="none",'
     )
     tried = ""
     for role, count in (("canary", 2), ("control", 3)):
         prefix = "envoy_regulus_front_grpc"
-        tried += f'{prefix}_requests{{status="0",role="{role}"}} {count}\n'
+        tried += f'{prefix}_requests{{status="200_0",role="{role}"}} {count}\n'
         tried += "".join(f'{prefix}_latency_bucket{{role="{role}",le="{e}"}} {count}\n' for e in (100, 50000, "+Inf"))
         tried += f'{prefix}_latency_sum{{role="{role}"}} {count * 50}\n'
     text = page("m", felt(roles + tried), ServerTotals(), generation=5, front_started_at=1.0)
@@ -105,7 +122,7 @@ def test_what_is_no_number_is_left_out() -> None:
 
 
 def test_statuses_of_both_protocols_are_canonical_codes() -> None:
-    assert [code_name("grpc", status) for status in ("0", "8", "14", "99", "-")] == [
+    assert [code_name("grpc", status) for status in ("200_0", "200_8", "200_14", "200_99", "0_2")] == [
         "OK",
         "RESOURCE_EXHAUSTED",
         "UNAVAILABLE",
