@@ -15,8 +15,8 @@ from service.control.guardrails import hands_off
 from service.control.journal import Journal
 from service.control.node import Node, Order
 from service.control.probation import Probation
-from service.control.settings import LoopSettings
-from service.control.situation import INFEASIBLE_SECONDS, Block, Permission, Quarantine
+from service.control.refusals import Refusals
+from service.control.situation import Block, Permission
 from service.control.spikes import SpikeMeter
 from service.control.track import Track
 from service.domain.clock import Clock
@@ -56,7 +56,7 @@ class Actuator:
         windows: Begun anew when another configuration is in force.
         spikes: Told when a switch begins.
         permission: What is allowed at this moment; asked last before an automatic order is sent.
-        settings: How long a failed configuration is not tried again.
+        refusals: Told of what the node would not or could not run.
         clock: Time.
         metrics: Told of rollbacks.
     """
@@ -71,7 +71,7 @@ class Actuator:
         windows: WindowBuilder,
         spikes: SpikeMeter,
         permission: Callable[[], Permission],
-        settings: LoopSettings,
+        refusals: Refusals,
         clock: Clock,
         metrics: ControlMetrics,
     ) -> None:
@@ -82,7 +82,7 @@ class Actuator:
         self._windows = windows
         self._spikes = spikes
         self._permission = permission
-        self._settings = settings
+        self._refusals = refusals
         self._clock = clock
         self._metrics = metrics
         self._remembered: StoredState | None = None
@@ -137,11 +137,14 @@ class Actuator:
         """
         if self._node.resting and not even_if_resting:
             return False
+        was_silent = not self._node.reachable
         try:
             state = await self._node.look()
         except BackendUnavailableError as error:
             await self.hold(Reason.AGENT_UNREACHABLE, str(error))
             return False
+        if was_silent:
+            self._track.renew_probation(self._clock.monotonic())
         order = self._node.in_doubt
         if order is not None:
             arrived = self._node.became_of(order, state)
@@ -167,7 +170,7 @@ class Actuator:
         name = order.config.describe()
         held: dict[str, Any] = {}
         if order.config == self._lost_before:
-            held = self._not_again_soon(order, "the agent failed to put it in force twice")
+            held = self._refusals.not_ready(order, "the agent failed to put it in force twice")
         self._lost_before = order.config
         why = f"{name} did not come into force; the configuration before has kept serving"
         await self.hold(Reason.APPLY_FAILED, why, inputs=held)
@@ -197,11 +200,8 @@ class Actuator:
 
     async def _reconcile_with_history(self, state: BackendState) -> None:
         before = self._remembered.incumbent if self._remembered else None
-        probation = self._track.probation
-        if probation is not None:
-            # Nobody could see how it does before the node answered.
-            now = self._clock.monotonic()
-            self._track.probation = replace(probation, since=now) if probation.config == state.config else None
+        if self._track.probation is not None and self._track.probation.config != state.config:
+            self._track.probation = None
         completed = await self._complete(state)
         if before is not None and before != state.config and not completed:
             somebody = state.generation > (self._remembered.generation or 0) if self._remembered else False
@@ -293,12 +293,11 @@ class Actuator:
         except _HandsOffError as error:
             await self.hold(error.block.reason, f"{name}: {error.block.explanation}", inputs=order.inputs)
         except InfeasibleConfigError as error:
-            why = f"the node cannot run it ({error})"
-            held = self._quarantine(order.config, INFEASIBLE_SECONDS, Reason.INFEASIBLE, why)
-            await self.hold(Reason.INFEASIBLE, f"{name}: {why}; it will not be tried again for a day", inputs=held)
+            held, until = self._refusals.cannot_run(order, why := f"the node cannot run it ({error})")
+            await self.hold(Reason.INFEASIBLE, f"{name}: {why}; {until}", inputs=held)
         except ApplyTimeoutError as error:
             why = f"it was not ready in time ({error})"
-            held = self._not_again_soon(order, why)
+            held = self._refusals.not_ready(order, why)
             kept = f"{name}: {why}; the configuration before has kept serving"
             await self.hold(Reason.APPLY_FAILED, kept, inputs=held)
         except StaleGenerationError as error:
@@ -313,22 +312,6 @@ class Actuator:
             await self.hold(Reason.AGENT_UNREACHABLE, f"{name} may or may not be in force: {error}")
         return None
 
-    def _not_again_soon(self, order: Order, why: str) -> dict[str, Any]:
-        # What is returned to was in force before and is not given up because the node has a bad moment.
-        if order.action is Action.ROLLBACK:
-            return {}
-        return self._quarantine(order.config, self._settings.quarantine_seconds, Reason.APPLY_FAILED, why)
-
-    def quarantine(self, config: ServingConfig, reason: Reason, explanation: str) -> dict[str, Any]:
-        """Do not try a configuration again for a while; returns what a decision says of it."""
-        return self._quarantine(config, self._settings.quarantine_seconds, reason, explanation)
-
-    def _quarantine(self, config: ServingConfig, seconds: float, reason: Reason, explanation: str) -> dict[str, Any]:
-        """Not to be tried for a while; returns what a decision says of it."""
-        until = self._clock.monotonic() + seconds
-        self._track.put_in_quarantine(config, Quarantine(until=until, reason=reason, explanation=explanation))
-        return {"quarantine": {"config": config.to_dict(), "seconds": seconds, "explanation": explanation}}
-
     async def _in_force(self, order: Order, state: BackendState) -> Decision:
         before = self._node.state.config if self._node.state else None
         now = self._clock.monotonic()
@@ -339,13 +322,14 @@ class Actuator:
         probation = replace(order.probation, since=now) if order.probation is not None else None
         self._track.changed(now, by_user=by_user, probation=probation)
         self._track.spend_switches([now], now)
+        self._track.way_back.arrived(state.config)
         if order.action is Action.ROLLBACK:
             self._metrics.rolled_back(self._model, order.reason.value)
         explanation, inputs = order.explanation, dict(order.inputs)
         if state.config != order.config:
             explanation += f"; the node made it {state.config.describe()}"
-            why = "the node ran something else instead"
-            inputs |= self._quarantine(order.config, INFEASIBLE_SECONDS, Reason.INFEASIBLE, why)
+            held, _ = self._refusals.cannot_run(order, "the node ran something else instead")
+            inputs |= held
         order = replace(order, explanation=explanation, inputs=inputs)
         decision = self._decision_of(order, before, state.config, state.generation)
         log.info(

@@ -26,6 +26,7 @@ from service.control.memory import Memory
 from service.control.node import Node
 from service.control.pilot import Pilot
 from service.control.recall import Recall
+from service.control.refusals import Refusals
 from service.control.settings import LoopSettings, ModelSettings
 from service.control.sight import Sight
 from service.control.situation import Permission, learning_left
@@ -118,6 +119,7 @@ class ModelLoop:
         self._journal = Journal(model.name, store, settings, clock, metrics, workers)
         self._node = Node(model.name, backend, settings, clock, metrics)
         self._learner = Learner(policy_factory, model.bounds, model.pinned, workers)
+        refusals = Refusals(self._track, settings, clock)
         self._actuator = Actuator(
             model.name,
             node=self._node,
@@ -126,7 +128,7 @@ class ModelLoop:
             windows=self._sight.windows,
             spikes=self._sight.spikes,
             permission=self._permission,
-            settings=settings,
+            refusals=refusals,
             clock=clock,
             metrics=metrics,
         )
@@ -148,6 +150,7 @@ class ModelLoop:
         self._trials = Trials(
             node=self._node,
             actuator=self._actuator,
+            refusals=refusals,
             track=self._track,
             sight=self._sight,
             permission=self._permission,
@@ -236,6 +239,7 @@ class ModelLoop:
         if await self._trials.attend():
             return False
         if (missing := self._sight.missing) is not None:
+            self._track.renew_probation(self._clock.monotonic())
             await self._actuator.hold(Reason.METRICS_MISSING, missing)
             return False
         windows, track = self._sight.windows, self._track

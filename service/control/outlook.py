@@ -101,6 +101,8 @@ class Outlook:
         good = track.last_known_good
         if good is None or good == incumbent or good in track.quarantine or not self._learner.admits(good):
             return False
+        if track.way_back.closed(good, self._clock.monotonic()):
+            return False
         if track.good_failed is not None and same_load(track.good_failed, window, self._settings):
             return False
         known = self._measured(judgement, self._clock.monotonic()).get(good)

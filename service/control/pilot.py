@@ -123,8 +123,16 @@ class Pilot:
             return
         if failed is None or ruling is None:
             await self._decide(situation, None, deliberation)
+            return
+        if track.way_back.closed(failed.fallback, self._clock.monotonic()):
+            # What else there is must not be left untried meanwhile.
+            name = failed.fallback.describe()
+            deliberation.gates({"way_back": f"the node refused to return to {name} and is asked again later"})
+            await self._decide(situation, failed, deliberation)
         elif ruling.outcome is Outcome.RETURN or not await self._decide(situation, failed, deliberation):
             await self._go_back(failed, ruling, deliberation)
+        # What could not be undone stays on probation, and a later window leads here again.
+        track.renew_probation(self._clock.monotonic())
 
     def _count(self, judgement: Judgement, incumbent: ServingConfig, before: Judgement | None) -> float | None:
         """Charge a window to the budgets; returns what the switch before it cost, seconds, if there was one."""
@@ -197,10 +205,6 @@ class Pilot:
             inputs=deliberation.inputs,
         )
         await self._actuator.attempt(order)
-        if failed.fallback in self._track.quarantine:
-            # The node cannot run it any more, so there is no way back. What failed otherwise stays on probation, and
-            # the next window leads here again.
-            self._track.probation = None
 
     async def _decide(self, situation: Situation, failed: Probation | None, deliberation: Deliberation) -> bool:
         """Ask the policy and do what it says, as far as the guardrails allow.

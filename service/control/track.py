@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from service.control.canary import Canary
 from service.control.error_budget import ErrorBudget
 from service.control.judge import Judgement
 from service.control.probation import Probation
 from service.control.situation import BUDGET_SECONDS, Block, Quarantine
+from service.control.way_back import WayBack
 from service.domain.decision import Mode, Recommendation
 from service.domain.serving_config import ServingConfig
 from service.domain.slo import Slo
@@ -44,6 +45,7 @@ class Track:
         learnt: Whether the learning period is over for good: it was skipped, or the loop has acted on its own before.
         quarantine: What is not to be tried, and until when.
         untaught: Configurations put there that the policy has not been told of yet.
+        way_back: When the node may be asked again for what it would not return to.
     """
 
     mode: Mode
@@ -69,6 +71,7 @@ class Track:
     learnt: bool = False
     quarantine: dict[ServingConfig, Quarantine] = field(default_factory=dict)
     untaught: list[ServingConfig] = field(default_factory=list)
+    way_back: WayBack = field(default_factory=WayBack)
 
     def changed(self, now: float, *, by_user: bool, probation: Probation | None) -> None:
         """Another configuration is in force: whatever was measured belongs to the one before."""
@@ -77,6 +80,11 @@ class Track:
         self.chosen_by_user = by_user
         self.probation = probation
         self.canary = None
+
+    def renew_probation(self, now: float) -> None:
+        """What is on probation could not be verified or undone until now, which is no reason to keep it."""
+        if self.probation is not None:
+            self.probation = replace(self.probation, since=now)
 
     def spend_switches(self, moments: Iterable[float], now: float) -> None:
         """Count switches against the budget, and drop those that no longer count."""

@@ -16,6 +16,7 @@ from service.control.actuator import Actuator
 from service.control.canary import Canary, Finding, Outcome, compare, inputs_of
 from service.control.guardrails import hands_off
 from service.control.node import Node
+from service.control.refusals import Refusals
 from service.control.settings import LoopSettings
 from service.control.sight import Sight
 from service.control.situation import Permission
@@ -32,6 +33,7 @@ class Trials:
     Args:
         node: Where it takes place.
         actuator: Carries out what follows.
+        refusals: Told of what did worse.
         track: Holds what is tried out.
         sight: What is seen of it.
         permission: What a person allows at this moment.
@@ -44,6 +46,7 @@ class Trials:
         *,
         node: Node,
         actuator: Actuator,
+        refusals: Refusals,
         track: Track,
         sight: Sight,
         permission: Callable[[], Permission],
@@ -52,6 +55,7 @@ class Trials:
     ) -> None:
         self._node = node
         self._actuator = actuator
+        self._refusals = refusals
         self._track = track
         self._sight = sight
         self._permission = permission
@@ -107,7 +111,7 @@ class Trials:
         name = canary.order.config.describe()
         if found is not None and found.generation == canary.generation and found.ended is not None:
             why = f"the node withdrew it: {found.ended}"
-            held = self._actuator.quarantine(canary.order.config, Reason.CANARY_WORSE, why)
+            held = self._refusals.quarantine(canary.order.config, Reason.CANARY_WORSE, why)
             await self._actuator.hold(Reason.CANARY_WORSE, f"{name}: {why}", inputs=held)
         else:
             await self._actuator.hold(Reason.APPLY_FAILED, f"{name} is tried out no more: the node knows nothing of it")
@@ -135,7 +139,7 @@ class Trials:
             await self._actuator.hold(unsaid, f"{why}; the node has not done it yet: {error}")
             return True
         self._over(in_vain=True)
-        held = self._actuator.quarantine(blamed.order.config, reason, why) if blamed is not None else {}
+        held = self._refusals.quarantine(blamed.order.config, reason, why) if blamed is not None else {}
         await self._actuator.hold(reason, why, inputs={**(inputs or {}), **held})
         return True
 
@@ -153,9 +157,7 @@ class Trials:
             track.budget.add(now, window.duration_seconds, requests, window.violation_ratio(track.slo))
         windows.restart("a trial is over")
         track.waiting_since = now
-        if track.probation is not None:
-            # What has stayed in force was not looked at while the trial lasted, and is still to be verified.
-            track.probation = replace(track.probation, since=now)
+        track.renew_probation(now)
         if in_vain:
             track.switched_at = now
             track.spend_switches([now], now)

@@ -145,6 +145,17 @@ class TestErrorBudget:
         assert rollback.inputs["error_budget"]["burn"] == "fast"
         assert world.status().frozen_seconds > 0
 
+    async def test_a_last_known_good_that_the_node_refuses_for_a_while_is_returned_to_later(self, world):
+        node = world.add(SimulatedNode(world.clock, only_good, config=GOOD))
+        await world.start(policy=ScriptedPolicy(stay), burn_window_scale=QUICK, min_dwell_seconds=0)
+        await world.until(lambda: world.status().last_known_good == GOOD)
+        node.infeasible.add(GOOD)
+        node.put_in_force(OTHER)
+        await world.until(lambda: len(node.orders) == 2, within=90)
+        assert world.status().quarantine == {}
+        node.infeasible.clear()
+        await world.until(lambda: node.config == GOOD, within=90)
+
     async def test_while_frozen_nothing_unknown_is_tried(self, world):
         node = world.add(SimulatedNode(world.clock, only_good, config=GOOD))
         policy = ScriptedPolicy(stay, Intent.EXPLORE)

@@ -193,6 +193,42 @@ async def test_a_rollback_that_fails_is_tried_again(world):
     await world.until(lambda: node.config == DEFAULT, within=20)
 
 
+async def test_a_way_back_that_the_node_refuses_for_a_while_is_not_given_up(world):
+    node = world.add(SimulatedNode(world.clock, landscape(DEFAULT=0.008, BAD=0.1)))
+    await world.start(policy=ScriptedPolicy(in_turn(BAD)), verify_timeout_seconds=10)
+    await world.until(lambda: node.config == BAD)
+    node.faults["order"] = "infeasible"
+    await world.run_for(100)
+    assert (node.config, world.status().verifying, world.status().quarantine) == (BAD, True, {})
+    refused = [d for d in world.decisions(Action.HOLD) if d.reason is Reason.INFEASIBLE]
+    assert "it is what is returned to, so it is not given up, and asked for again in 15 s" in refused[0].explanation
+    assert len(node.orders) == 1 + len(refused) < 6  # with pauses, not with every window
+    waiting = [d for d in world.decisions(Action.HOLD) if "way_back" in d.inputs.get("gates", {})]
+    assert "asked again later" in waiting[0].inputs["gates"]["way_back"]
+    del node.faults["order"]
+    await world.until(lambda: node.config == DEFAULT)
+    assert world.decisions(Action.ROLLBACK)[0].reason is Reason.WORSE_THAN_BEFORE
+
+
+async def test_while_the_node_refuses_to_go_back_something_else_is_tried(world):
+    node = world.add(SimulatedNode(world.clock, landscape(DEFAULT=0.008, BAD=0.1, GOOD=0.008)))
+    await world.start(policy=ScriptedPolicy(in_turn(BAD, GOOD), Intent.EXPLORE))
+    await world.until(lambda: node.config == BAD)
+    node.infeasible.add(DEFAULT)
+    await world.until(lambda: world.status().last_known_good == GOOD)
+    assert [config for _, config in node.orders] == [BAD, DEFAULT, GOOD]
+
+
+async def test_a_way_back_that_had_no_answer_for_longer_than_verification_may_take_is_still_taken(world):
+    node = world.add(SimulatedNode(world.clock, landscape(DEFAULT=0.008, BAD=0.1)))
+    await world.start(policy=ScriptedPolicy(in_turn(BAD)), verify_timeout_seconds=20)
+    await world.until(lambda: node.config == BAD)
+    node.faults |= {"order": "down", "read": "down", "metrics": "down"}
+    await world.run_for(60)
+    node.faults.clear()
+    await world.until(lambda: node.config == DEFAULT)
+
+
 async def test_the_switch_budget_never_stops_a_rollback(world):
     node = world.add(SimulatedNode(world.clock, landscape(DEFAULT=0.008, BAD=0.1)))
     await world.start(policy=ScriptedPolicy(in_turn(BAD)), max_switches_per_hour=1, reserved_switches=0)
