@@ -75,7 +75,7 @@ class Trials:
             return await self._stray(running) if running is not None else False
         self._sight.trial(on=True)
         name = canary.order.config.describe()
-        if running is None or (running.generation, running.config) != (canary.generation, canary.order.config):
+        if not _is(canary, found):
             await self._lost(canary, found)
         elif (block := hands_off(self._permission())) is not None:
             await self._withdraw(block.reason, f"{name} is withdrawn: {block.explanation}")
@@ -98,12 +98,24 @@ class Trials:
         elif finding.outcome is Outcome.WITHDRAW:
             await self._withdraw(Reason.CANARY_WORSE, f"{name} is withdrawn: {found}", inputs, canary)
         else:
-            order = canary.order
-            why = f"{order.explanation}; tried out by one process: {found}"
-            self._over()
-            await self._actuator.attempt(
-                replace(order, canary=False, explanation=why, inputs={**order.inputs, **inputs})
-            )
+            await self._follow(canary, found, inputs)
+
+    async def _follow(self, canary: Canary, found: str, inputs: dict[str, Any]) -> None:
+        """Have the rest follow, unless the canary is gone.
+
+        What was last seen of the node is seconds old, and a canary that has died since shows in no metric: it answers
+        no more, and neither do those that it is held against. Its order would be put in force like any other.
+        """
+        if not await self._actuator.look() or self._track.canary is not canary:
+            return
+        state = self._node.state.canary if self._node.state else None
+        if not _is(canary, state):
+            await self._lost(canary, state)
+            return
+        order = canary.order
+        why = f"{order.explanation}; tried out by one process: {found}"
+        self._over()
+        await self._actuator.attempt(replace(order, canary=False, explanation=why, inputs={**order.inputs, **inputs}))
 
     async def _lost(self, canary: Canary, found: CanaryState | None) -> None:
         """The node has put an end to it."""
@@ -161,3 +173,10 @@ class Trials:
         if in_vain:
             track.switched_at = now
             track.spend_switches([now], now)
+
+
+def _is(canary: Canary, found: CanaryState | None) -> bool:
+    """Whether what the node tries out, still, is this."""
+    if found is None or found.ended is not None:
+        return False
+    return (found.generation, found.config) == (canary.generation, canary.order.config)

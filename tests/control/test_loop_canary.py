@@ -78,6 +78,33 @@ async def test_a_trial_that_the_node_had_to_end_is_not_begun_again(world):
     assert GOOD in world.status().quarantine
 
 
+@pytest.mark.parametrize("gone", ["died", "forgotten"])
+async def test_the_rest_does_not_follow_a_canary_that_is_gone_since_the_node_was_last_looked_at(world, gone):
+    node = trying(world)
+    await world.start(policy=ScriptedPolicy(in_turn(GOOD)), window_seconds=20, agent_read_interval_seconds=600)
+    await world.until(lambda: bool(held(world, Reason.CANARY)))
+    await world.run_for(10)
+    if gone == "died":
+        node.end_trial("its process ended by itself: out of memory")
+    else:
+        node.canary = None
+    ended = Reason.CANARY_WORSE if gone == "died" else Reason.APPLY_FAILED
+    await world.until(lambda: bool(held(world, ended)))
+    assert (node.config, world.decisions(Action.APPLY)) == (TWO, [])
+    assert (GOOD in world.status().quarantine) is (gone == "died")
+
+
+async def test_an_agent_that_does_not_answer_before_the_rest_is_to_follow_is_waited_for(world):
+    node = trying(world)
+    await world.start(policy=ScriptedPolicy(in_turn(GOOD)), window_seconds=20, agent_read_interval_seconds=600)
+    await world.until(lambda: bool(held(world, Reason.CANARY)))
+    node.faults["read"] = "down"
+    await world.until(lambda: bool(held(world, Reason.AGENT_UNREACHABLE)))
+    assert (node.config, node.canary is not None) == (TWO, True)
+    node.faults.clear()
+    await world.until(lambda: node.config == GOOD)
+
+
 async def test_a_few_requests_decide_when_the_time_is_over(world):
     node = trying(world, rate=30)
     await world.start(policy=ScriptedPolicy(in_turn(GOOD)), canary_seconds=8)
