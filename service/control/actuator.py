@@ -18,6 +18,7 @@ from service.control.probation import Probation
 from service.control.refusals import Refusals
 from service.control.situation import Block, Permission
 from service.control.spikes import SpikeMeter
+from service.control.take_back import TakeBack, taken_back
 from service.control.track import Track
 from service.domain.clock import Clock
 from service.domain.decision import Action, Decision, Reason
@@ -155,8 +156,9 @@ class Actuator:
             if arrived:
                 await self._in_force(order, state)
                 return True
-            await self._reconcile(state)
-            await self._lost(order)
+            taken = await self._reconcile(state)
+            if taken is None or taken.config != order.config:
+                await self._lost(order)
             return False
         await self._reconcile(state)
         if state.phase is BackendPhase.SWITCHING:
@@ -175,10 +177,13 @@ class Actuator:
         why = f"{name} did not come into force; the configuration before has kept serving"
         await self.hold(Reason.APPLY_FAILED, why, inputs=held)
 
-    async def _reconcile(self, state: BackendState) -> None:
-        known = self._node.state
+    async def _reconcile(self, state: BackendState) -> TakeBack | None:
+        """Believe the node; returns what it has taken back by itself since it was last seen."""
+        known, taken = self._node.state, self._taken_back(state)
         self._node.accept(state)
-        if known is None:
+        if taken is not None:
+            await self._took_back(taken, state, known)
+        elif known is None:
             await self._reconcile_with_history(state)
         elif known.config != state.config and await self._complete(state):
             self._windows.restart("switch")
@@ -197,6 +202,23 @@ class Actuator:
             )
         else:
             await self.remember()
+        return taken
+
+    def _taken_back(self, state: BackendState) -> TakeBack | None:
+        # A number that was seen before, by an earlier run too, has been told of.
+        remembered = self._remembered.generation if self._remembered else None
+        seen = self._node.state.generation if self._node.state else remembered
+        return taken_back(state) if seen != state.generation else None
+
+    async def _took_back(self, taken: TakeBack, state: BackendState, known: BackendState | None) -> None:
+        track, before = self._track, known.config if known else self._remembered and self._remembered.incumbent
+        probation = track.probation if track.probation and track.probation.config == state.config else None
+        by_user = track.chosen_by_user and before == state.config
+        self._windows.restart("taken back")
+        track.changed(self._clock.monotonic(), by_user=by_user, probation=probation)
+        held, found = self._refusals.taken_back(taken)
+        await self.remember()
+        await self.hold(Reason.INFEASIBLE, found, config_before=taken.config, inputs=held)
 
     async def _reconcile_with_history(self, state: BackendState) -> None:
         before = self._remembered.incumbent if self._remembered else None

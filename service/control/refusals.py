@@ -7,6 +7,7 @@ from typing import Any
 from service.control.node import Order
 from service.control.settings import LoopSettings
 from service.control.situation import INFEASIBLE_SECONDS, Quarantine
+from service.control.take_back import TakeBack
 from service.control.track import Track
 from service.domain.clock import Clock
 from service.domain.decision import Action, Reason
@@ -37,6 +38,12 @@ class Refusals:
             return {}, f"it is what is returned to, so it is not given up, and asked for again in {pause:.0f} s"
         held = self._quarantine(order.config, INFEASIBLE_SECONDS, Reason.INFEASIBLE, why)
         return held, "it will not be tried again for a day"
+
+    def taken_back(self, taken: TakeBack) -> tuple[dict[str, Any], str]:
+        """The node ran it until it had crashed too often; returns what a decision says of it, and for people why."""
+        why = f"the node took it back, because its servers crashed again and again ({taken.why})"
+        held = self._quarantine(taken.config, INFEASIBLE_SECONDS, Reason.INFEASIBLE, why)
+        return held, f"{taken.config.describe()}: {why}; it will not be tried again for a day"
 
     def not_ready(self, order: Order, why: str) -> dict[str, Any]:
         """It was not ready in time, or never; returns what a decision says of it."""
