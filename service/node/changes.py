@@ -25,7 +25,7 @@ from service.domain.serving_config import ServingConfig
 from service.node import batching_file
 from service.node.arguments import ServerArguments, thread_counts
 from service.node.envoy_config import Role
-from service.node.errors import FrontError, StartError
+from service.node.errors import FrontError, StartError, StateError
 from service.node.files import Ledger, NodeFolder
 from service.node.front import EnvoyFront
 from service.node.limits import check_head_room, process_memory
@@ -38,6 +38,9 @@ _log = logging.getLogger(__name__)
 
 #: Names of the two ways, as metrics and answers tell them.
 RESTART, VERSION = "restart", "version"
+
+#: How often what Envoy is to know is written where there was no room for it, seconds.
+_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,8 @@ class Changes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._ledger = parts.ledger
-        self._draining: asyncio.Task[None] | None = None
+        self._drains: set[asyncio.Task[None]] = set()
+        self._told = True  # whether Envoy could be told who serves
 
     def way(self, config: ServingConfig, generation: int) -> str:
         """Which way a change to ``config`` under the number ``generation`` takes."""
@@ -100,6 +104,7 @@ class Changes:
             HeadRoomError: There is no memory for both at once.
             StartError: The new processes did not come up; carries their last log lines.
             FrontError: Envoy did not take them.
+            StateError: It cannot be written down.
         """
         if way == VERSION:
             await self._by_version(config, generation)
@@ -115,19 +120,22 @@ class Changes:
             HeadRoomError: There is no memory for one process more.
             StartError: It did not come up; carries its last log lines.
             FrontError: Envoy did not take it.
+            StateError: It cannot be written down.
         """
         self._check_memory(1)
         versions = self._new_versions(config, generation)
         [server] = new = self._start(config, generation, 1, versions)
+        canary = Canary(generation=generation, config=config, server=server, versions=versions)
+        reached = False
         try:
             await self._parts.servers.ready(new, config, unfelt=True)
             serving = [one.endpoint for one in self._ledger.state.serving]
+            reached = True
             await self._parts.front.move([*serving, server.endpoint.in_role(Role.CANARY)], ())
+            self._ledger.write(self._ledger.state.try_out(canary))
         except BaseException:
-            await self._abandon(new, versions)
+            await self._abandon(new, versions, reached=reached)
             raise
-        canary = Canary(generation=generation, config=config, server=server, versions=versions)
-        self._ledger.write(self._ledger.state.try_out(canary))
         self._parts.watch(server)
         await _to_the_end(self._move())
         return server
@@ -138,7 +146,7 @@ class Changes:
         canary = state.canary
         if canary is None:
             return
-        self._ledger.write(state.withdraw())
+        self._ledger.note(state.withdraw())
         await _to_the_end(self._move())
         self._begin_drain([canary.server], canary.versions.base_path)
 
@@ -147,15 +155,14 @@ class Changes:
         state = self._ledger.state
         if state.canary is None:
             return
-        self._ledger.write(state.lost(state.canary.server))
+        self._ledger.note(state.lost(state.canary.server))
         await _to_the_end(self._move())
         if state.canary.versions.base_path is not None:
             shutil.rmtree(state.canary.versions.base_path, ignore_errors=True)
 
     async def drained(self) -> None:
-        """Wait until what the last change left to drain has ended."""
-        if self._draining is not None:
-            await asyncio.shield(self._draining)
+        """Wait until what earlier changes left to drain has ended."""
+        await asyncio.shield(asyncio.gather(*self._drains))
 
     def resume_drain(self) -> None:
         """Go on with what an earlier agent left to drain."""
@@ -166,22 +173,23 @@ class Changes:
 
         Raises:
             StartError: They did not come up; none is left.
+            StateError: They cannot be written down; none is left.
         """
         state = self._ledger.state
         versions = self._new_versions(state.config, state.generation)
         new = self._start(state.config, state.generation, state.config.instances, versions)
+        begun = self._ledger.state
         try:
             await self._parts.servers.ready(new, state.config)
+            committed = begun.commit(
+                state.generation, state.config, launched=state.config, added=new, removed=(), previous=state.previous
+            )
+            self._ledger.write(committed.watching(versions))
+            self._parts.front.show(self._ledger.state)
         except BaseException:
+            self._ledger.note(begun)
             await self._abandon(new, versions)
             raise
-        state = self._ledger.state
-        self._ledger.write(
-            state.commit(
-                state.generation, state.config, launched=state.config, added=new, removed=(), previous=state.previous
-            ).watching(versions)
-        )
-        self._parts.front.show(self._ledger.state)
         for server in new:
             self._parts.watch(server)
 
@@ -213,21 +221,22 @@ class Changes:
         else:
             versions = self._present_versions() if scaled else self._new_versions(config, generation)
         new = self._start(launched, generation, missing, versions)
+        reached = False
         try:
             await self._parts.servers.ready(new, config, unfelt=bool(state.serving))
-            traffic = self._ledger.state.traffic
+            traffic, reached = self._ledger.state.traffic, True
             await self._parts.front.move([*traffic.serving, *(one.endpoint for one in new)], traffic.resting)
             if canary is not None and not alive(canary.server):
                 raise StartError("the process that tried it out has ended", tail(Path(canary.server.log)))
+            state = self._ledger.state
+            removed = [server for server in state.serving if server not in kept]
+            committed = state.commit(
+                generation, config, launched=launched, added=[*tried, *new], removed=removed, previous=previous
+            )
+            self._ledger.write(committed.watching(versions))
         except BaseException:
-            await self._abandon(new, Versions() if scaled or canary is not None else versions)
+            await self._abandon(new, Versions() if scaled or canary is not None else versions, reached=reached)
             raise
-        state = self._ledger.state
-        removed = [server for server in state.serving if server not in kept]
-        committed = state.commit(
-            generation, config, launched=launched, added=[*tried, *new], removed=removed, previous=previous
-        )
-        self._ledger.write(committed.watching(versions))
         for server in new:
             self._parts.watch(server)
         await _to_the_end(self._move())
@@ -243,11 +252,11 @@ class Changes:
         wanted = versions.version or before
         try:
             await self._parts.servers.reloaded(state.serving, wanted)
+            self._ledger.write(self._ledger.state.reversioned(generation, config, wanted).watching(versions))
         except BaseException:
             # Without its folder the servers give the new version up; the old one they have never let go of.
             shutil.rmtree(base_path / str(wanted), ignore_errors=True)
             raise
-        self._ledger.write(self._ledger.state.reversioned(generation, config, wanted).watching(versions))
         tidy(base_path, wanted)
 
     def _start(self, launched: ServingConfig, generation: int, count: int, versions: Versions) -> list[ServerRecord]:
@@ -255,16 +264,26 @@ class Changes:
         new = self._parts.servers.start(launched, generation, count, base_path)
         try:
             self._ledger.write(self._ledger.state.begin(new))
-        except OSError as error:
+        except StateError:
             for server in new:
                 kill(server)
-            raise StartError(f"the node's state cannot be written: {error.strerror}") from error
+            raise
         return new
 
-    async def _abandon(self, new: Sequence[ServerRecord], versions: Versions) -> None:
-        """What was begun has not been; a second cancellation does not leave it half undone."""
-        self._ledger.write(self._ledger.state.abandon(new))
-        self._parts.front.show(self._ledger.state)
+    async def _abandon(self, new: Sequence[ServerRecord], versions: Versions, *, reached: bool = False) -> None:
+        """What was begun has not been; a second cancellation does not leave it half undone.
+
+        Args:
+            new: Processes that were to serve.
+            versions: The folder that was made for them.
+            reached: Whether Envoy may have sent them requests already, which they then finish.
+        """
+        if reached:
+            self._ledger.note(self._ledger.state.retreat(new))
+            self._show()
+            self._begin_drain(new, versions.base_path)
+            return
+        self._ledger.note(self._ledger.state.abandon(new))
         await _to_the_end(self._parts.servers.end(new))
         if versions.base_path is not None:
             shutil.rmtree(versions.base_path, ignore_errors=True)
@@ -273,21 +292,38 @@ class Changes:
         state = self._ledger.state
         try:
             await self._parts.front.move(state.traffic.serving, state.traffic.resting)
+            self._told = True
+        except StateError as error:
+            _log.error("Envoy cannot be told who serves: %s", error)
+            self._told = False
         except FrontError as error:
             # They are written, and Envoy reads them as soon as it is well; nothing is drained before.
             _log.error("%s", error)
 
+    def _show(self) -> None:
+        try:
+            self._parts.front.show(self._ledger.state)
+            self._told = True
+        except StateError as error:
+            _log.error("Envoy cannot be told who serves: %s", error)
+            self._told = False
+
     def _begin_drain(self, servers: Sequence[ServerRecord], old_path: str | None) -> None:
         if servers:
-            self._draining = asyncio.create_task(self._drain(tuple(servers), old_path))
+            task = asyncio.create_task(self._drain(tuple(servers), old_path))
+            self._drains.add(task)
+            task.add_done_callback(self._drains.discard)
 
     async def _drain(self, servers: Sequence[ServerRecord], old_path: str | None) -> None:
+        while not self._told:  # Envoy goes on to send them requests
+            await asyncio.sleep(_RETRY_SECONDS)
+            self._show()
         left = await self._parts.front.idle([server.endpoint for server in servers], self._parts.drain_seconds)
         if left:
             _log.warning("%d requests were not answered within %g s and are given up", left, self._parts.drain_seconds)
         for server in servers:
             await self._parts.retire(server)
-        self._ledger.write(self._ledger.state.drained(servers))
+        self._ledger.note(self._ledger.state.drained(servers))
         await self._move()
         await self._parts.servers.end(servers)
         if old_path is not None:

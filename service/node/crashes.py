@@ -24,6 +24,10 @@ class CrashRules:
     trial: float = 600.0
     crashes_for_rollback: int = 3
 
+    def pause_after(self, pause: float) -> float:
+        """The pause after one that was not long enough."""
+        return min(max(2 * pause, self.first_pause), self.longest_pause)
+
 
 @dataclass(slots=True)
 class CrashLog:

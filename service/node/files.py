@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from service.node.errors import StateError
 from service.node.state import NodeState
+
+_log = logging.getLogger(__name__)
 
 
 class NodeFolder:
@@ -82,7 +86,11 @@ class NodeFolder:
         return None if raw is None else NodeState.from_dict(raw)
 
     def write_state(self, state: NodeState) -> None:
-        """Remember; on the disk when this returns."""
+        """Remember; on the disk when this returns.
+
+        Raises:
+            StateError: It cannot be written.
+        """
         write_json(self.path / "state.json", state.to_dict(), durable=True)
 
     def forget_state(self) -> None:
@@ -90,9 +98,12 @@ class NodeFolder:
         (self.path / "state.json").unlink(missing_ok=True)
 
     def write_text(self, name: str, text: str) -> Path:
-        """A file of the node's; returns its path."""
+        """A file of the node's; returns its path.
+
+        Raises:
+            StateError: It cannot be written.
+        """
         path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, text, durable=False)
         return path
 
@@ -121,6 +132,9 @@ def write_json(path: Path, content: dict[str, Any], *, durable: bool = False) ->
         path: The file.
         content: JSON-ready.
         durable: Whether it is to be on the disk when this returns.
+
+    Raises:
+        StateError: It cannot be written; the file is as it was.
     """
     _replace(path, json.dumps(content, indent=1), durable=durable)
 
@@ -128,12 +142,18 @@ def write_json(path: Path, content: dict[str, Any], *, durable: bool = False) ->
 def _replace(path: Path, text: str, *, durable: bool) -> None:
     # A name of its own: Envoy looks at whatever is renamed in the folder, but reads only the names it knows.
     temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.rename(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StateError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 class Ledger:
@@ -150,10 +170,25 @@ class Ledger:
 
     @property
     def state(self) -> NodeState:
-        """What was written last."""
+        """As it is."""
         return self._state
 
     def write(self, state: NodeState) -> None:
-        """Remember."""
+        """Remember what is about to be done.
+
+        Raises:
+            StateError: It cannot be written, so it must not be done; the state is as it was.
+        """
         self._folder.write_state(state)
         self._state = state
+
+    def note(self, state: NodeState) -> None:
+        """Remember what has happened, such as the end of a process; it has, even if it cannot be written.
+
+        What is written next holds it. An agent that comes before that sees by itself who lives.
+        """
+        self._state = state
+        try:
+            self._folder.write_state(state)
+        except StateError as error:
+            _log.error("what has happened is not written down: %s", error)

@@ -146,6 +146,7 @@ class EnvoyFront:
 
         Raises:
             StartError: It did not come up; nothing of it is left.
+            StateError: Its files cannot be written; nothing of it is left.
         """
         former = self._read_record()
         if self._front.admin_port == 0:
@@ -165,8 +166,8 @@ class EnvoyFront:
         ]
         process = spawn(command, self._folder.path, self._log)
         record = _Record(process.pid, process.started_ticks, self._front.admin_port, now)
-        write_json(self._record, asdict(record))
         try:
+            write_json(self._record, asdict(record))
             await self._until_ready(process)
         except BaseException:
             await end(process, _END_SECONDS)
@@ -197,6 +198,7 @@ class EnvoyFront:
 
         Raises:
             FrontError: Envoy did not take them in time.
+            StateError: They cannot be written.
         """
         self._write_endpoints(serving, draining)
         wanted, healthy = serving or self._waiting, healthy and bool(serving)
@@ -211,7 +213,11 @@ class EnvoyFront:
         raise FrontError(f"Envoy did not take its new endpoints within {MOVE_SECONDS:g} s")
 
     def show(self, state: NodeState) -> None:
-        """Send requests to those that serve, soon; while nobody does they wait."""
+        """Send requests to those that serve, soon; while nobody does they wait.
+
+        Raises:
+            StateError: It cannot be written.
+        """
         self._write_endpoints(state.traffic.serving, state.traffic.resting)
 
     def _write_endpoints(self, serving: Sequence[Endpoint], draining: Sequence[Endpoint]) -> None:

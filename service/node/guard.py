@@ -10,7 +10,7 @@ from pathlib import Path
 
 from service.domain.clock import Clock
 from service.node.crashes import CrashLog, CrashRules
-from service.node.errors import NodeError
+from service.node.errors import NodeError, StateError
 from service.node.files import Ledger
 from service.node.front import EnvoyFront
 from service.node.processes import ended, tail
@@ -59,6 +59,7 @@ class Guard:
         self._canary_died = canary_died
         self._tasks: set[asyncio.Task[None]] = set()
         self._crashes: dict[int, CrashLog] = {}
+        self._shown = True  # whether Envoy has been told who serves
         self._since = {ledger.state.generation: float("-inf")}
         self._envoy_crashes = CrashLog(rules, float("-inf"), can_roll_back=False)
 
@@ -79,7 +80,7 @@ class Guard:
         """Start as many processes as are missing."""
         state = self._ledger.state
         for _ in range(state.config.instances - len(state.serving)):
-            self._run(self._start_again(state.generation, 0.0))
+            self._run(self._replace(state.generation, None))
 
     async def stop(self) -> None:
         """Watch nothing any more."""
@@ -109,52 +110,85 @@ class Guard:
             return  # it was to end, or its end is somebody else's to note
         _log.error("server process %d of generation %d ended by itself:\n%s", server.pid, server.generation, last_words)
         self._note("server")
-        self._ledger.write(state.lost(server))
-        self._front.show(self._ledger.state)
-        await self._crashed(state.generation, last_words)
+        self._ledger.note(state.lost(server))
+        with contextlib.suppress(StateError):
+            self._show()
+        await self._replace(state.generation, last_words)
 
-    async def _crashed(self, generation: int, last_words: str) -> None:
-        pause = self._crash_log(generation).add(self._clock.monotonic())
-        if pause is None and await self._take_back(generation, last_words):
-            return
-        await self._start_again(generation, self._rules.longest_pause if pause is None else pause)
+    async def _replace(self, generation: int, crash: str | None) -> None:
+        """Start another process in place of one that is missing; returns when it serves, or is not wanted any more.
 
-    async def _start_again(self, generation: int, pause: float) -> None:
-        if pause:
-            _log.info("it is started again in %g s", pause)
-            await self._clock.sleep(pause)
+        Args:
+            generation: Of which one is missing; another does not miss it.
+            crash: The last words of the one that ended by itself; None where none did.
+        """
+        pause: float | None = 0.0
+        while True:
+            if crash is not None:
+                pause = self._crash_log(generation).add(self._clock.monotonic())
+                if pause is None and await self._take_back(generation, crash):
+                    return
+            pause = self._rules.longest_pause if pause is None else pause
+            if pause:
+                _log.info("it is started again in %g s", pause)
+                await self._clock.sleep(pause)
+            try:
+                if not self._shown:
+                    self._show()
+                if self._too_few(generation):
+                    await self._one_more(generation)
+            except StateError as error:
+                # A full disk is no fault of the configuration, which is not taken back for it.
+                _log.error("a replacement cannot be written down: %s", error)
+                crash, pause = None, self._rules.pause_after(pause)
+            except (NodeError, TimeoutError) as error:
+                crash = str(error) or f"not within {self._start_seconds:g} s"
+                _log.error("a replacement did not come up: %s", crash)
+            else:
+                return
+
+    async def _one_more(self, generation: int) -> None:
+        """Start one process more; returns when it serves, or a change has been made meanwhile.
+
+        Raises:
+            NodeError, TimeoutError: It did not come up, and is ended; or it serves, and Envoy could not be told.
+        """
         state = self._ledger.state
-        if state.generation != generation or len(state.serving) >= state.config.instances:
-            return
+        base_path = Path(state.base_path) if state.base_path is not None else None
         new: list[ServerRecord] = []
         try:
-            new = self._servers.start(
-                state.launched, generation, 1, Path(state.base_path) if state.base_path is not None else None
-            )
+            new = self._servers.start(state.launched, generation, 1, base_path)
             self._ledger.write(self._ledger.state.begin(new))
             async with asyncio.timeout(self._start_seconds):
                 await self._servers.ready(new, state.config)
-        except (NodeError, TimeoutError) as error:
-            why = str(error) or f"not within {self._start_seconds:g} s"
-            _log.error("a replacement did not come up: %s", why)
-            await self._give_up(new)
-            await self._crashed(generation, why)
-            return
+            if not self._too_few(generation):
+                await self._give_up(new)
+                return
+            self._ledger.write(self._ledger.state.joined(new[0]))
         except BaseException:
             await self._give_up(new)
             raise
-        state = self._ledger.state
-        if state.generation != generation or len(state.serving) >= state.config.instances:
-            await self._give_up(new)  # a change was made meanwhile
-            return
-        self._ledger.write(state.joined(new[0]))
-        self._front.show(self._ledger.state)
         self.watch(new[0])
         _log.info("server process %d took the place of the one that ended", new[0].pid)
+        self._show()
+
+    def _too_few(self, generation: int) -> bool:
+        state = self._ledger.state
+        return state.generation == generation and len(state.serving) < state.config.instances
+
+    def _show(self) -> None:
+        """Tell Envoy who serves.
+
+        Raises:
+            StateError: That cannot be written, and is to be tried again.
+        """
+        self._shown = False
+        self._front.show(self._ledger.state)
+        self._shown = True
 
     async def _give_up(self, new: list[ServerRecord]) -> None:
         if new:
-            self._ledger.write(self._ledger.state.abandon(new))
+            self._ledger.note(self._ledger.state.abandon(new))
             with contextlib.suppress(NodeError):
                 await self._servers.end(new)
 

@@ -146,6 +146,11 @@ class NodeState:
         gone = set(servers)
         return replace(self, starting=tuple(server for server in self.starting if server not in gone))
 
+    def retreat(self, servers: Iterable[ServerRecord]) -> NodeState:
+        """They will not serve; they finish what has reached them already."""
+        gone = tuple(servers)
+        return replace(self.abandon(gone), draining=(*self.draining, *gone))
+
     def commit(
         self,
         generation: int,

@@ -1,0 +1,98 @@
+"""Changes: what they leave where something fails or dies on the way; with real processes in test_node.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from service.domain.serving_config import ServingConfig
+from service.node.arguments import understand
+from service.node.changes import Changes, Parts
+from service.node.errors import StateError
+from service.node.files import Ledger, NodeFolder
+from service.node.front import EnvoyFront
+from service.node.servers import Servers
+from service.node.state import NodeState, ServerRecord
+from tests.node.pretended import Disk, Front, Processes, living
+
+TWO = ServingConfig(instances=2)
+OTHER = TWO.with_values(tensorflow_intra_op_parallelism=2)
+
+
+@dataclass
+class World:
+    """Changes among what is pretended."""
+
+    ledger: Ledger
+    disk: Disk
+    front: Front
+    processes: Processes
+    changes: Changes
+    watched: list[int]
+
+    @property
+    def serving(self) -> list[int]:
+        return [one.grpc_port for one in self.ledger.state.serving]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    folder = NodeFolder(tmp_path)
+    folder.take()
+    disk = Disk(folder.path)
+    front, processes, watched = Front(disk), Processes(), list[int]()
+    state = NodeState(generation=3, config=TWO, launched=TWO, serving=(living(1), living(2)))
+    ledger = Ledger(folder, state)
+
+    async def retire(_server: ServerRecord) -> None:
+        """Nothing is counted here."""
+
+    changes = Changes(
+        Parts(
+            ledger=ledger,
+            front=cast(EnvoyFront, front),
+            servers=cast(Servers, processes),
+            arguments=understand(
+                ["--model_base_path=/models/m"], cpus=2.0, instances=2, model=None, read=lambda _path: ""
+            ),
+            folder=folder,
+            cpus=2.0,
+            drain_seconds=1.0,
+            watch=lambda server: watched.append(server.grpc_port),
+            retire=retire,
+        )
+    )
+    yield World(ledger, disk, front, processes, changes, watched)
+    folder.leave()
+
+
+@pytest.mark.parametrize("canary", [False, True])
+async def test_what_cannot_be_written_down_does_not_come_into_force_and_loses_nothing(
+    world: World, canary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = world.front.move
+
+    async def move_and_fill(*endpoints: object) -> None:
+        await move(*endpoints)  # type: ignore[arg-type]
+        world.disk.fill()
+
+    monkeypatch.setattr("service.node.changes._RETRY_SECONDS", 0.001)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.front, "move", move_and_fill)
+        with pytest.raises(StateError):
+            await (world.changes.try_out(OTHER, 4) if canary else world.changes.make(OTHER, 4, "restart", previous=TWO))
+    state = world.ledger.state
+    assert (state.config, state.generation, state.canary, world.serving) == (TWO, 3, None, [1, 2])
+    assert world.watched == []
+    # Envoy sends to them until it can be told otherwise; until then they live.
+    assert world.processes.started
+    world.disk.make_room()
+    new = list(world.processes.started)
+    await world.changes.drained()
+    assert world.front.ports == [1, 2]
+    assert (world.front.drained, world.processes.started) == (new, [])
+    assert world.ledger.state.draining == ()
