@@ -31,7 +31,7 @@ from service.node.front import EnvoyFront
 from service.node.limits import check_head_room, process_memory
 from service.node.processes import alive, kill, tail
 from service.node.servers import Servers
-from service.node.state import Canary, ServerRecord, Versions
+from service.node.state import Canary, NodeState, ServerRecord, Versions
 from service.node.versions import is_cheap, newest, publish, tidy
 
 _log = logging.getLogger(__name__)
@@ -168,21 +168,24 @@ class Changes:
         """Go on with what an earlier agent left to drain."""
         self._begin_drain(self._ledger.state.draining, None)
 
-    async def first(self) -> None:
+    async def first(self, wanted: NodeState) -> None:
         """Start the processes of a node that has none, Envoy not yet there or holding requests.
+
+        Args:
+            wanted: What is to hold once they serve, and not before.
 
         Raises:
             StartError: They did not come up; none is left.
             StateError: They cannot be written down; none is left.
         """
-        state = self._ledger.state
-        versions = self._new_versions(state.config, state.generation)
-        new = self._start(state.config, state.generation, state.config.instances, versions)
+        config, generation = wanted.config, wanted.generation
+        versions = self._new_versions(config, generation)
+        new = self._start(config, generation, config.instances, versions)
         begun = self._ledger.state
         try:
-            await self._parts.servers.ready(new, state.config)
-            committed = begun.commit(
-                state.generation, state.config, launched=state.config, added=new, removed=(), previous=state.previous
+            await self._parts.servers.ready(new, config)
+            committed = wanted.commit(
+                generation, config, launched=config, added=new, removed=(), previous=wanted.previous
             )
             self._ledger.write(committed.watching(versions))
             self._parts.front.show(self._ledger.state)

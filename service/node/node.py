@@ -178,20 +178,21 @@ class Node:
 
     async def _start_first(self) -> None:
         """Start the processes; where what was in force does not start any more, with what the arguments name."""
+        state = self._ledger.state
         try:
-            await self._first()
+            await self._first(state)
         except StartError as error:
-            state = self._ledger.state
             if state.config == self._arguments.initial:
                 raise
-            _log.error("what was in force does not start, so the arguments hold again: %s", error)
-            self._ledger.write(state.begun_anew(self._fresh))
-            await self._first()
+            # The cause may be another's, such as a share that is not mounted: until the arguments serve nothing is
+            # forgotten, and where they do not serve either the next agent begins with what was in force.
+            _log.error("what was in force does not start, so the arguments are to hold again: %s", error)
+            await self._first(state.begun_anew(self._fresh))
 
-    async def _first(self) -> None:
+    async def _first(self, wanted: NodeState) -> None:
         try:
             async with asyncio.timeout(self._settings.start_seconds):
-                await self._changes.first()
+                await self._changes.first(wanted)
         except TimeoutError:
             raise StartError(f"the model was not AVAILABLE within {self._settings.start_seconds:g} s") from None
 

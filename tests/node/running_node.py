@@ -113,6 +113,11 @@ class RunningNode:
 
         await eventually(well, what=f"the node ({self.log})")
 
+    async def fails_to_start(self) -> bool:
+        """Start the agent where it cannot serve; returns at its end whether it said so."""
+        process = await self._regulus("node", *self.arguments)
+        return await asyncio.wait_for(process.wait(), 60) != 0
+
     async def signal(self, number: signal.Signals) -> None:
         """Signal the agent and wait for its end."""
         assert self.process is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,3 +97,20 @@ async def test_what_cannot_be_written_down_does_not_come_into_force_and_loses_no
     assert world.front.ports == [1, 2]
     assert (world.front.drained, world.processes.started) == (new, [])
     assert world.ledger.state.draining == ()
+
+
+async def test_until_the_first_processes_serve_nothing_of_before_is_forgotten(world: World) -> None:
+    before = NodeState(generation=3, config=OTHER, launched=OTHER, previous=TWO)
+    world.ledger.write(before)
+    wanted = before.begun_anew(NodeState(generation=0, config=TWO, launched=TWO))
+    world.processes.gate.clear()
+    first = asyncio.create_task(world.changes.first(wanted))
+    await world.processes.begun.wait()
+    written = world.ledger.state
+    assert (written.config, written.previous, written.generation, len(written.starting)) == (OTHER, TWO, 3, 2)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert world.ledger.state == before
+    world.processes.gate.set()
+    await world.changes.first(wanted)
+    assert (world.ledger.state.config, world.ledger.state.generation, len(world.serving)) == (TWO, 4, 2)

@@ -281,6 +281,18 @@ async def test_a_configuration_that_no_longer_starts_gives_way_to_the_arguments(
     assert "these are my last words" in node.log.read_text()
 
 
+async def test_a_configuration_is_not_forgotten_where_the_arguments_do_not_start_either(node: RunningNode) -> None:
+    await node.backend.apply(BATCHED, 1)
+    await node.signal(signal.SIGTERM)
+    (node.folder / "fail").touch()
+    assert await node.fails_to_start()
+    assert "what was in force does not start" in node.log.read_text()
+    (node.folder / "fail").unlink()
+    await node.start()
+    state = await node.backend.read()
+    assert (state.config, state.generation) == (BATCHED, 1)
+
+
 async def test_a_node_that_is_given_up_begins_with_its_arguments(node: RunningNode) -> None:
     before = await node.backend.read()
     await node.backend.apply(BATCHED, 1)
