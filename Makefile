@@ -43,7 +43,7 @@ test: $(STAMP) ## Run the tests with coverage
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --cov --cov-report=term $(PYTEST_ARGS)
 
 bench: $(STAMP) ## Replay all policies over the recorded landscapes and rebuild docs/benchmarks.md (hours)
-	@$(BIN)/regulus bench run
+	@$(BIN)/regulus bench run --windows 40
 	@$(BIN)/regulus bench report
 
 bench-quick: $(STAMP) ## The same with few policies and seeds, into out/bench (a minute)

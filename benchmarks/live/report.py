@@ -63,11 +63,11 @@ def introduction(study: Study) -> str:
     there = {cell.schedule for cell in study.cells}
     loads = "; ".join(words for schedule, words in _LOADS.items() if schedule in there)
     trace = f" (`{header['trace']}`)" if TRACE in there else ""
-    text = f"""`regulus bench live {header["model"]}`: each policy steers the live embedded model server for
-        {header["seconds"]:g} s of open-loop load, starting from TensorFlow Serving's default and knowing nothing. The
-        order of the policies is drawn anew for each load and repeat, and all of them meet the same arrivals:
-        {loads}{trace}. Levels are shares of {header["capacity_per_second"]:.0f} requests/s, which the best of five
-        likely configurations takes. A policy sees what the control service would see (windows of
+    text = f"""`regulus bench live {header["model"]}` {_choices(study)}: each policy steers the live embedded model
+        server for {header["seconds"]:g} s of open-loop load, starting from TensorFlow Serving's default and knowing
+        nothing. The order of the policies is drawn anew for each load and repeat, and all of them meet the same
+        arrivals: {loads}{trace}. Levels are shares of {header["capacity_per_second"]:.0f} requests/s, which the best
+        of five likely configurations takes. A policy sees what the control service would see (windows of
         {header["loop"]["window_seconds"]:g} s, certain violations earlier) and is obeyed at once, without guardrails.
         The objective is p99 ≤ {SLACK:g} × the least p99 of the same five configurations at the load's highest rate,
         at least {LEAST_BOUND_SECONDS * 1e3:g} ms. Latency is what clients feel from the intended time of sending; a
@@ -77,3 +77,14 @@ def introduction(study: Study) -> str:
         used more than {100 * QUIET_SHARE:.0f} % of the machine is made again; the quietest of at most
         {header["attempts"]} counts. Seed {header["seed"]}. {machine_line(header["machine"])}"""
     return fill(" ".join(text.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _choices(study: Study) -> str:
+    """The options that chose who ran, under which loads and how often; and how much of that is there."""
+    policies, cells = sorted(study.policies), [cell.key for cell in study.cells]
+    repeats = 1 + max(run["repeat"] for run in study.runs)
+    trace = f" --trace {study.header['trace']}" if any(cell.schedule == TRACE for cell in study.cells) else ""
+    options = f"--policies {','.join(policies)} --cells {','.join(cells)}{trace} --repeats {repeats}"
+    whole = len(policies) * len(cells) * repeats
+    made = "" if len(study.runs) == whole else f" ({len(study.runs)} of its {whole} runs were made)"
+    return f"with `{options}`{made}"

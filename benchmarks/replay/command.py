@@ -34,7 +34,6 @@ OUT = ROOT / "out" / "bench"
 QUICK_POLICIES = (policies.OURS, "hill_climbing", "random", "default")
 QUICK_KINDS = ("stationary", "return")
 QUICK_SEEDS, QUICK_WINDOWS = 3, 40
-SEEDS = 20
 INTERRUPTED = 130
 
 _LandscapesOption = Annotated[Path, typer.Option("--landscapes", metavar="DIR", help="Folder of the landscapes.")]
@@ -49,7 +48,7 @@ def run(
     kinds: Annotated[
         str | None, typer.Option("--scenarios", metavar="A,B", help=f"Only these kinds: {', '.join(KINDS)}.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help=f"Runs of each; {SEEDS} without --quick.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help=f"Runs of each; {report.SEEDS} without --quick.")] = None,
     windows: Annotated[
         int | None, typer.Option(min=10, help=f"Length of a run; {DEFAULT_WINDOWS} without --quick.")
     ] = None,
@@ -82,7 +81,7 @@ def run(
             only=_first_model(landscapes) if quick else (),
             policies=_listed(policy_names) or [name for name in chosen if name in policies.names()],
             kinds=_kinds(kinds) or (QUICK_KINDS if quick else KINDS),
-            seeds=seeds or (QUICK_SEEDS if quick else SEEDS),
+            seeds=seeds or (QUICK_SEEDS if quick else report.SEEDS),
             windows=windows or (QUICK_WINDOWS if quick else DEFAULT_WINDOWS),
             workers=workers,
             scratch=pieces,

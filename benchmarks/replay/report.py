@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.replay import heatmap, plots, style, tables, targets
 from benchmarks.replay.document import Document, image, paragraphs
 from benchmarks.replay.metrics import AFTER_CHANGE, LEAST_STAY, STAY, WORST_RATIO
 from benchmarks.replay.policies import OURS
-from benchmarks.replay.scenarios import Scenario
+from benchmarks.replay.scenarios import DEFAULT_WINDOWS, Scenario
 from benchmarks.replay.study import Study
 from benchmarks.replay.tuned_on import TUNED_ON
 from benchmarks.replay.world import SLACK, WINDOW_REQUESTS, WINDOW_SECONDS
+
+#: Runs of each policy under each scenario, unless another number is asked for.
+SEEDS = 20
 
 #: Whose paths the heat maps show.
 _PATHS = (OURS, "hill_climbing")
@@ -92,8 +97,14 @@ def _provenance(study: Study) -> str:
         missing = f"Left out: {'; '.join(f'{name} ({reason})' for name, reason in meta['left_out'].items())}."
     runs = f"{len(study.results.runs)} runs of {meta['windows']} windows, {meta['seeds']} seeds"
     return paragraphs(
-        f"{runs}; made by `regulus bench run`, reported by `regulus bench report`. {tuned}", missing, warning
+        f"{runs}; made by `{_command(meta)}`, reported by `regulus bench report`. {tuned}", missing, warning
     )
+
+
+def _command(meta: Mapping[str, Any]) -> str:
+    """The command that makes runs like these."""
+    usual = {"windows": DEFAULT_WINDOWS, "seeds": SEEDS}
+    return " ".join(["regulus bench run", *(f"--{name} {meta[name]}" for name in usual if meta[name] != usual[name])])
 
 
 def _heat_maps(study: Study, images: Path, prefix: str) -> list[str]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from service.api import openapi, reference, settings_text
+from service.api import metrics_text, openapi, reference, settings_text
 from service.api.app import create_app
 from service.api.settings import Settings
 from service.control.settings import ModelSettings, SloSettings
@@ -24,7 +24,11 @@ def api_reference() -> str:
 
 
 #: File in docs/ → what makes its generated part.
-GENERATED: dict[str, Callable[[], str]] = {"api.md": api_reference, "configuration.md": settings_text.reference}
+GENERATED: dict[str, Callable[[], str]] = {
+    "api.md": api_reference,
+    "configuration.md": settings_text.reference,
+    "metrics.md": metrics_text.reference,
+}
 
 
 def refreshed(text: str, generated: str) -> str:

@@ -24,7 +24,7 @@ _WIDTH = 100
 _EXAMPLES: dict[str, Any] = {
     "name": "mobilenet_v2",
     "agent_url": "http://127.0.0.1:8600",
-    "metrics_url": "http://127.0.0.1:8501/monitoring/prometheus/metrics",
+    "metrics_url": "http://127.0.0.1:8600/agent/v1/metrics",
     "bound_seconds": 0.05,
     "auth_token": "at-least-16-characters",
     "auth_token_file": "/run/secrets/regulus-token",

@@ -39,7 +39,7 @@ def import_tensorflow() -> None:
             sys.stderr.write(held_back.read().decode(errors="replace"))
             if isinstance(error, ModuleNotFoundError) and error.name == "tensorflow":
                 raise ImportError(
-                    "TensorFlow is not installed here; install the extra: pip install 'regulus-serving[modelserver]'"
+                    "TensorFlow is not installed here; install the extra, in a checkout: pip install '.[modelserver]'"
                 ) from error
             raise
         finally:

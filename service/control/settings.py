@@ -54,7 +54,7 @@ class ModelSettings(Settings):
         description="Root of the node's agent API, such as http://127.0.0.1:8600. No default: nodes differ."
     )
     metrics_url: HttpUrl = Field(
-        description="Full URL of the server's Prometheus text, such as "
+        description="Full URL of the metrics: of a node AGENT_URL/agent/v1/metrics, of the embedded server such as "
         "http://127.0.0.1:8501/monitoring/prometheus/metrics. No default: nodes differ."
     )
     slo: SloSettings = Field(

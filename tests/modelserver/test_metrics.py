@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -218,3 +220,9 @@ def test_nothing_is_lost_when_threads_report_at_once() -> None:
         thread.join(timeout=30)
     assert ':tensorflow:serving:request_count{model_name="m",status="OK"} 2000' in metrics.render()
     assert "regulus_modelserver_inflight_requests{} 0" in metrics.render()
+
+
+def test_each_of_our_own_families_is_told_of_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"^\| `(regulus_modelserver_\w+)` \|", text, re.MULTILINE))
+    assert described == {name for name in FAMILIES if name.startswith("regulus_")}

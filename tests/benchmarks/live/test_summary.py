@@ -102,7 +102,8 @@ def test_the_tables_hold_every_cell_and_policy(path: Path) -> None:
 
 def test_the_part_of_the_documentation_holds_tables_and_plot(path: Path, tmp_path: Path) -> None:
     text = section(path, tmp_path / "images", "benchmarks")
-    assert "`regulus bench live mlp`" in text
+    choices = "--policies adaptive_rrl,default --cells step-60,gamma-60 --repeats"
+    assert f"`regulus bench live mlp` with `{choices}" in " ".join(text.split())
     assert f"(benchmarks/{PLOT})" in text
     assert text.count("| --- |") == 3
     drawn = (tmp_path / "images" / PLOT).read_text()

@@ -14,7 +14,7 @@ from benchmarks.replay import report, tables, targets
 from benchmarks.replay.document import BEGIN, END, Document
 from benchmarks.replay.policies import OURS
 from benchmarks.replay.results import SECONDS_BOUNDS, Results, Stored
-from benchmarks.replay.scenarios import scenarios
+from benchmarks.replay.scenarios import DEFAULT_WINDOWS, scenarios
 from benchmarks.replay.study import Study
 from benchmarks.replay.world import Terrain, loads
 from benchmarks.tables import Table
@@ -159,6 +159,12 @@ def _write(study: Study, folder: Path) -> Path:
     document.write_markdown(folder / "benchmarks.md")
     document.write_html(folder / "benchmarks.html", folder)
     return folder
+
+
+def test_the_report_names_the_command_that_makes_such_runs(study: Study, known: dict[str, Terrain]) -> None:
+    assert "made by `regulus bench run --windows 40 --seeds 6`," in report._provenance(study)
+    whole = studied(known, {OURS: 2}, windows=DEFAULT_WINDOWS, seeds=report.SEEDS)
+    assert "made by `regulus bench run`," in report._provenance(whole)
 
 
 def test_the_report_is_the_same_every_time(study: Study, written: Path, tmp_path: Path) -> None:
