@@ -232,6 +232,8 @@ class Changes:
             if canary is not None and not alive(canary.server):
                 raise StartError("the process that tried it out has ended", tail(Path(canary.server.log)))
             state = self._ledger.state
+            if scaled:  # one may have died meanwhile, and another have taken its place
+                kept = state.serving[: config.instances - len(new)]
             removed = [server for server in state.serving if server not in kept]
             committed = state.commit(
                 generation, config, launched=launched, added=[*tried, *new], removed=removed, previous=previous

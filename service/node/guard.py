@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from service.domain.clock import Clock
 from service.node.crashes import CrashLog, CrashRules
@@ -59,6 +61,7 @@ class Guard:
         self._canary_died = canary_died
         self._tasks: set[asyncio.Task[None]] = set()
         self._crashes: dict[int, CrashLog] = {}
+        self._coming: Counter[int] = Counter()  # replacements that are being started, by generation
         self._shown = True  # whether Envoy has been told who serves
         self._since = {ledger.state.generation: float("-inf")}
         self._envoy_crashes = CrashLog(rules, float("-inf"), can_roll_back=False)
@@ -77,10 +80,10 @@ class Guard:
         self._run(self._front.run_on(self._front_ended))
 
     def replace_missing(self) -> None:
-        """Start as many processes as are missing."""
+        """Start as many processes as are missing and not being started already."""
         state = self._ledger.state
-        for _ in range(state.config.instances - len(state.serving)):
-            self._run(self._replace(state.generation, None))
+        for _ in range(state.config.instances - len(state.serving) - self._coming[state.generation]):
+            self._run(self._coming_in(state.generation, None))
 
     async def stop(self) -> None:
         """Watch nothing any more."""
@@ -113,7 +116,19 @@ class Guard:
         self._ledger.note(state.lost(server))
         with contextlib.suppress(StateError):
             self._show()
-        await self._replace(state.generation, last_words)
+        await self._coming_in(state.generation, last_words)
+
+    def _coming_in(self, generation: int, crash: str | None) -> Coroutine[Any, Any, None]:
+        """:meth:`_replace`, counted from now on until it returns."""
+        self._coming[generation] += 1
+
+        async def counted() -> None:
+            try:
+                await self._replace(generation, crash)
+            finally:
+                self._coming[generation] -= 1
+
+        return counted()
 
     async def _replace(self, generation: int, crash: str | None) -> None:
         """Start another process in place of one that is missing; returns when it serves, or is not wanted any more.

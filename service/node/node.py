@@ -313,6 +313,8 @@ class Node:
             self._metrics.switches.labels(way=way, outcome=outcome).inc()
         self._metrics.switch_seconds.labels(way=way).observe(self._clock.monotonic() - begun)
         self._guard.in_force(generation)
+        # Replacements of the generation before give up at the change, and one that died meanwhile is in neither.
+        self._guard.replace_missing()
         _log.info("generation %d in force by %s: %s", generation, way, config.describe())
 
     async def _take_back(self, generation: int, last_words: str) -> bool:

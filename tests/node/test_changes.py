@@ -114,3 +114,13 @@ async def test_until_the_first_processes_serve_nothing_of_before_is_forgotten(wo
     world.processes.gate.set()
     await world.changes.first(wanted)
     assert (world.ledger.state.config, world.ledger.state.generation, len(world.serving)) == (TWO, 4, 2)
+
+
+async def test_who_took_the_place_of_one_that_died_while_more_were_started_stays(world: World) -> None:
+    world.processes.gate.clear()
+    change = asyncio.create_task(world.changes.make(TWO.with_values(instances=3), 4, "restart", previous=TWO))
+    await world.processes.begun.wait()
+    world.ledger.write(world.ledger.state.lost(living(1)).joined(living(50)))
+    world.processes.gate.set()
+    await change
+    assert (world.serving, world.ledger.state.draining) == ([2, 50, 100], ())

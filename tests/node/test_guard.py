@@ -99,3 +99,29 @@ async def test_a_replacement_that_does_not_come_up_is_tried_again_for_as_long_as
     world.guard.watch(dead(2))
     await world.clock.run_until(lambda: len(world.serving) == 2, within=600 * 30.0)
     assert world.processes.failures == 0
+
+
+async def test_what_is_being_replaced_is_not_missing_a_second_time(world: World) -> None:
+    world.processes.gate.clear()
+    world.guard.watch(dead(2))
+    await world.processes.begun.wait()
+    world.guard.replace_missing()
+    world.guard.replace_missing()
+    world.processes.gate.set()
+    await world.clock.run_until(lambda: len(world.serving) == 2, within=1)
+    assert (world.serving, world.processes.started) == ([1, 100], [100])
+
+
+async def test_a_replacement_that_a_change_overtakes_is_started_for_the_new_generation_instead(world: World) -> None:
+    world.processes.gate.clear()
+    world.guard.watch(dead(2))
+    await world.processes.begun.wait()
+    # What serves goes on under the next number, as after a change by a new version folder.
+    state = world.ledger.state
+    world.ledger.write(state.reversioned(4, state.config.with_values(max_enqueued_batches=9), 2))
+    world.guard.in_force(4)
+    world.guard.replace_missing()
+    world.processes.gate.set()
+    await world.clock.run_until(lambda: len(world.serving) == 2, within=1)
+    assert [one.generation for one in world.ledger.state.serving] == [3, 4]
+    assert len(world.processes.started) == 1
