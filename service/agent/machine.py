@@ -35,12 +35,16 @@ def memory_limit(read: Read) -> int | None:
     return None
 
 
+def total_memory(read: Read, meminfo: str) -> int | None:
+    """All memory there is for this node, bytes: the machine's, or the cgroup's limit where that is less."""
+    limits = [limit for limit in (memory_limit(read), _meminfo(meminfo, "MemTotal:")) if limit is not None]
+    return min(limits, default=None)
+
+
 def free_memory(read: Read, meminfo: str) -> int | None:
     """Memory that could still be taken, bytes: the cgroup's, or where it has no limit the machine's; None if untold."""
     limit = memory_limit(read)
-    available = next(
-        (int(line.split()[1]) << 10 for line in meminfo.splitlines() if line[:13] == "MemAvailable:"), None
-    )
+    available = _meminfo(meminfo, "MemAvailable:")
     if limit is None:
         return available
     left = max(limit - _memory_in_use(read), 0)
@@ -59,11 +63,24 @@ def node_memory_limit() -> int | None:
 
 def node_free_memory() -> int | None:
     """Memory that this node could still take, bytes; None if untold."""
+    return free_memory(_read_cgroup, _read_meminfo())
+
+
+def node_total_memory() -> int | None:
+    """All memory there is for this node, bytes; None if untold."""
+    return total_memory(_read_cgroup, _read_meminfo())
+
+
+def _read_meminfo() -> str:
     try:
-        meminfo = Path("/proc/meminfo").read_text()
+        return Path("/proc/meminfo").read_text()
     except OSError:
-        meminfo = ""
-    return free_memory(_read_cgroup, meminfo)
+        return ""
+
+
+def _meminfo(meminfo: str, name: str) -> int | None:
+    """A line of the kernel's, bytes; None where it is not there."""
+    return next((int(line.split()[1]) << 10 for line in meminfo.splitlines() if line.startswith(name)), None)
 
 
 def _memory_in_use(read: Read) -> int:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.agent.machine import node_free_memory
+from service.agent.machine import node_free_memory, node_total_memory
 from service.domain.serving_config import ServingConfig
 from service.node import batching_file
 from service.node.arguments import ServerArguments, thread_counts
@@ -28,7 +28,7 @@ from service.node.envoy_config import Role
 from service.node.errors import FrontError, StartError, StateError
 from service.node.files import Ledger, NodeFolder
 from service.node.front import EnvoyFront
-from service.node.limits import check_head_room, process_memory
+from service.node.limits import check_head_room, check_whole_memory, process_memory
 from service.node.processes import alive, kill, tail
 from service.node.servers import Servers
 from service.node.state import Canary, NodeState, ServerRecord, Versions
@@ -101,7 +101,8 @@ class Changes:
             previous: What a crash loop returns to.
 
         Raises:
-            HeadRoomError: There is no memory for both at once.
+            InfeasibleConfigError: The model alone is more than all memory of the node.
+            HeadRoomError: There is no memory for both at once, as things are now.
             StartError: The new processes did not come up; carries their last log lines.
             FrontError: Envoy did not take them.
             StateError: It cannot be written down.
@@ -117,12 +118,13 @@ class Changes:
         Cancelled before that, or with an error, it leaves nothing of it.
 
         Raises:
-            HeadRoomError: There is no memory for one process more.
+            InfeasibleConfigError: The model alone is more than all memory of the node.
+            HeadRoomError: There is no memory for one process more, as things are now.
             StartError: It did not come up; carries its last log lines.
             FrontError: Envoy did not take it.
             StateError: It cannot be written down.
         """
-        self._check_memory(1)
+        self._check_memory(config, 1)
         versions = self._new_versions(config, generation)
         [server] = new = self._start(config, generation, 1, versions)
         canary = Canary(generation=generation, config=config, server=server, versions=versions)
@@ -217,7 +219,7 @@ class Changes:
         launched = state.launched.with_values(instances=config.instances) if scaled else config
         tried = [] if canary is None else [canary.server]
         missing = config.instances - len(kept) - len(tried)
-        self._check_memory(missing)
+        self._check_memory(config, missing)
         old_path = None if scaled else state.base_path
         if canary is not None:
             versions = canary.versions
@@ -251,7 +253,7 @@ class Changes:
         state, source = self._ledger.state, self._parts.arguments.model_base_path
         if state.base_path is None or state.version is None or source is None:
             raise StartError("the servers do not watch a folder of the node's")
-        self._check_memory(len(state.serving), beside_process=False)
+        self._check_memory(config, len(state.serving), beside_process=False)
         base_path, before = Path(state.base_path), state.version
         versions = self._publish(source, base_path, config)
         wanted = versions.version or before
@@ -359,11 +361,14 @@ class Changes:
         parameters = batching_file.render(config, self._parts.arguments.extras) if config.enable_batching else None
         return Versions(str(base_path), publish(source / str(number), base_path, parameters), number)
 
-    def _check_memory(self, more: int, *, beside_process: bool = True) -> None:
+    def _check_memory(self, config: ServingConfig, more: int, *, beside_process: bool = True) -> None:
         state = self._ledger.state
         measured = max((process_memory(server.pid) for server in state.serving), default=0) if beside_process else 0
         base_path = Path(state.base_path) if state.base_path else None
-        check_head_room(more, self._parts.servers.model_bytes(base_path), measured, node_free_memory())
+        model_bytes = self._parts.servers.model_bytes(base_path)
+        if more > 0:
+            check_whole_memory(config.instances, model_bytes, node_total_memory())
+        check_head_room(more, model_bytes, measured, node_free_memory())
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -4,7 +4,8 @@ NodeError (RegulusError)
 ├── ArgumentError        the command line cannot be run
 ├── FrontError           Envoy did not start, or does not answer
 ├── StartError           a server process did not come up; carries its own last log lines
-├── HeadRoomError        two generations do not fit into the memory
+├── HeadRoomError        two generations do not fit into the memory that is free now
+├── TooFewError          fewer processes serve just now than what was ordered needs
 └── StateError           the node's folder is in use, or its state cannot be read or written
 """
 
@@ -39,7 +40,11 @@ class StartError(NodeError):
 
 
 class HeadRoomError(NodeError):
-    """There is no memory for the old and the new generation at once."""
+    """There is no memory for the old and the new generation at once, as things are now."""
+
+
+class TooFewError(NodeError):
+    """Fewer processes serve just now than what was ordered needs; more are being started."""
 
 
 class StateError(NodeError):

@@ -19,8 +19,27 @@ USABLE_SHARE = 0.9
 _INSTANCES = 16
 
 
+def check_whole_memory(instances: int, model_bytes: int, total_bytes: int | None) -> None:
+    """Refuse what this node can never run: what more than fills its memory with nothing but the model.
+
+    Args:
+        instances: Server processes.
+        model_bytes: Size of the model on disk.
+        total_bytes: From :func:`service.agent.machine.node_total_memory`; None allows everything.
+
+    Raises:
+        InfeasibleConfigError: Names the knob, and says how much there is.
+    """
+    needed = instances * model_bytes
+    if total_bytes is not None and needed > total_bytes:
+        raise InfeasibleConfigError(
+            "instances",
+            f"times the model's size is {needed >> 20} MiB, more than all memory of this node, {total_bytes >> 20} MiB",
+        )
+
+
 def check_head_room(processes: int, model_bytes: int, measured_bytes: int, free_bytes: int | None) -> None:
-    """Refuse a change for which there is no memory while the old generation still serves.
+    """Refuse a change for which there is no memory now, while the old generation still serves.
 
     Args:
         processes: Server processes that would run beside those there are.

@@ -8,7 +8,6 @@ from typing import Any
 
 from service.agent.errors import NoMetricsError, NotInForceError
 from service.agent.node import Canary
-from service.domain.errors import InfeasibleConfigError
 from service.domain.serving_config import ServingConfig
 from service.node.errors import FrontError, HeadRoomError, NodeError
 from service.node.node import Node
@@ -93,6 +92,6 @@ def _in_the_agents_words() -> Iterator[None]:
     try:
         yield
     except HeadRoomError as error:
-        raise InfeasibleConfigError("instances", f"cannot be run: the change {error}") from error
+        raise NotInForceError(f"The change {error}. That may be otherwise later.") from error
     except NodeError as error:
         raise NotInForceError(str(error)) from error

@@ -15,6 +15,7 @@ from service.domain.clock import Clock
 from service.domain.errors import InfeasibleConfigError
 from service.domain.serving_config import ServingConfig
 from service.node.changes import Changes
+from service.node.errors import TooFewError
 from service.node.files import Ledger
 from service.node.state import ServerRecord
 
@@ -83,14 +84,18 @@ class Trials:
         """Have one process try a configuration out; returns when it has its share of the requests.
 
         Raises:
-            InfeasibleConfigError: There is one process only, or there would be another number of them.
+            InfeasibleConfigError: There is to be one process only, or another number of them.
+            TooFewError: One of two has ended and is being started again.
             NodeError: It did not come up, and nothing of it is left.
         """
         instances = self._ledger.state.config.instances
-        if config.instances != instances or len(self._ledger.state.serving) < 2:
+        if config.instances != instances or instances < 2:
             raise InfeasibleConfigError(
-                "instances", f"must stay as it is, {instances}, and at least two must serve, for one to try something"
+                "instances", f"must stay as it is, {instances}, and be at least two, for one to try something"
             )
+        serving = len(self._ledger.state.serving)
+        if serving < 2:
+            raise TooFewError(f"{serving} of {instances} server processes serve at the moment; one alone tries nothing")
         self._last = None
         server = await self._changes.try_out(config, generation)
         _log.info("process %d tries out generation %d: %s", server.pid, generation, config.describe())

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from service.agent.machine import cpus, free_memory, memory_limit, node_cpus
+from service.agent.machine import cpus, free_memory, memory_limit, node_cpus, total_memory
 
 GIB = 1 << 30
 MEMINFO = "MemTotal:       16000000 kB\nMemAvailable:    8388608 kB\n"
@@ -80,3 +80,12 @@ def test_free_memory_is_the_cgroups_without_cached_files_or_the_machines(
 
 def test_this_machine_has_processors() -> None:
     assert 0 < node_cpus() <= len(os.sched_getaffinity(0))
+
+
+def test_all_memory_is_the_machines_or_the_limit_of_the_cgroup_where_that_is_less() -> None:
+    meminfo = "MemTotal:  4 kB\nMemAvailable:  2 kB\n"
+    assert total_memory({}.get, meminfo) == 4096
+    assert total_memory({"memory.max": "1024"}.get, meminfo) == 1024
+    assert total_memory({"memory.max": "9999"}.get, meminfo) == 4096
+    assert total_memory({"memory.max": "1024"}.get, "") == 1024
+    assert total_memory({}.get, "") is None

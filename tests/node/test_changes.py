@@ -10,10 +10,11 @@ from typing import cast
 
 import pytest
 
+from service.domain.errors import InfeasibleConfigError
 from service.domain.serving_config import ServingConfig
 from service.node.arguments import understand
 from service.node.changes import Changes, Parts
-from service.node.errors import StateError
+from service.node.errors import HeadRoomError, StateError
 from service.node.files import Ledger, NodeFolder
 from service.node.front import EnvoyFront
 from service.node.servers import Servers
@@ -124,3 +125,17 @@ async def test_who_took_the_place_of_one_that_died_while_more_were_started_stays
     world.processes.gate.set()
     await change
     assert (world.serving, world.ledger.state.draining) == ([2, 50, 100], ())
+
+
+async def test_a_model_larger_than_all_memory_is_infeasible_and_no_room_now_is_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.node.changes.node_total_memory", lambda: 4 << 30)
+    monkeypatch.setattr("service.node.changes.node_free_memory", lambda: 1 << 20)
+    world.processes.model = 1 << 30
+    with pytest.raises(HeadRoomError):
+        await world.changes.make(OTHER, 4, "restart", previous=TWO)
+    world.processes.model = 3 << 30
+    with pytest.raises(InfeasibleConfigError):
+        await world.changes.make(OTHER, 4, "restart", previous=TWO)
+    assert world.processes.started == []

@@ -7,7 +7,7 @@ import pytest
 from service.domain.errors import InfeasibleConfigError
 from service.domain.serving_config import ServingConfig
 from service.node.errors import HeadRoomError
-from service.node.limits import BASE_BYTES, check_feasible, check_head_room, knob_bounds
+from service.node.limits import BASE_BYTES, check_feasible, check_head_room, check_whole_memory, knob_bounds
 
 GIB = 1 << 30
 
@@ -21,6 +21,14 @@ def test_two_generations_must_fit() -> None:
     check_head_room(1, 0, 0, 2 * BASE_BYTES)
     with pytest.raises(HeadRoomError, match="1024 MiB"):  # what was measured counts where it is more than the estimate
         check_head_room(1, 0, GIB, GIB)
+
+
+def test_what_can_never_fit_is_the_model_alone_in_more_than_all_memory() -> None:
+    check_whole_memory(2, GIB, 2 * GIB)
+    check_whole_memory(9, 100 * GIB, None)
+    with pytest.raises(InfeasibleConfigError, match="3072 MiB, more than all memory of this node, 2048 MiB") as refused:
+        check_whole_memory(3, GIB, 2 * GIB)
+    assert refused.value.field == "instances"
 
 
 def test_threads_are_bounded_by_the_processors_and_what_the_user_began_with_is_allowed() -> None:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from service.domain.errors import InfeasibleConfigError
 from service.domain.serving_config import ServingConfig
 from service.node.changes import Changes
+from service.node.errors import TooFewError
 from service.node.files import Ledger, NodeFolder
 from service.node.state import Canary, NodeState, ServerRecord
 from service.node.trial import Trials
@@ -99,15 +100,19 @@ async def test_a_stranger_that_dies_is_no_canary(trials: Trials, ledger: Ledger)
     assert ledger.state.canary is not None
 
 
-@pytest.mark.parametrize(
-    ("serving", "config"), [((1,), TRIED), ((1, 2), TRIED.with_values(instances=3))], ids=["one left", "other number"]
-)
-async def test_what_cannot_be_compared_is_not_tried_out(
-    trials: Trials, ledger: Ledger, serving: tuple[int, ...], config: ServingConfig
-) -> None:
-    for gone in {1, 2} - set(serving):
-        ledger.write(ledger.state.lost(server(gone)))
+async def test_what_cannot_be_compared_is_not_tried_out(trials: Trials) -> None:
     with pytest.raises(InfeasibleConfigError) as refused:
-        await trials.begin(config, 4)
+        await trials.begin(TRIED.with_values(instances=3), 4)
     assert refused.value.field == "instances"
     assert trials.last is None
+
+
+async def test_while_one_of_two_is_started_again_a_trial_is_refused_for_now_and_not_for_good(
+    trials: Trials, ledger: Ledger
+) -> None:
+    ledger.write(ledger.state.lost(server(1)))
+    with pytest.raises(TooFewError, match="1 of 2"):
+        await trials.begin(TRIED, 4)
+    assert trials.last is None
+    ledger.write(ledger.state.joined(server(3)))
+    await trials.begin(TRIED, 4)
