@@ -18,6 +18,7 @@ from service.node.counters import NodeCounters
 from service.node.crashes import CrashRules
 from service.node.errors import NodeError, StartError
 from service.node.files import Ledger, NodeFolder
+from service.node.first_answer import first_answer
 from service.node.front import EnvoyFront
 from service.node.guard import Guard
 from service.node.metrics_page import ServerTotals, page
@@ -31,6 +32,8 @@ _log = logging.getLogger(__name__)
 FOLLOW_SECONDS = 1.0
 _SCRAPE_SECONDS = 1.0
 _ORPHAN_SECONDS = 10.0
+#: For the versions that are served, in every answer about the node: well below what controllers wait for an agent.
+_VERSIONS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,12 +256,12 @@ class Node:
             await self._trials.end("it was withdrawn by order")
 
     async def versions(self) -> list[int]:
-        """Versions of the model that are served."""
-        for server in self.serving:
-            found = [version.number for version in await self._servers.versions(server) if version.state == "AVAILABLE"]
-            if found:
-                return sorted(found)
-        return []
+        """Versions of the model that are served, as the first process tells that answers; none where none does."""
+        return await first_answer([self._versions(server) for server in self.serving], _VERSIONS_SECONDS) or []
+
+    async def _versions(self, server: ServerRecord) -> list[int] | None:
+        versions = await self._servers.versions(server)
+        return sorted(version.number for version in versions if version.state == "AVAILABLE") or None
 
     async def metrics(self) -> str:
         """The metrics page.
