@@ -114,14 +114,14 @@ class Agent:
         """
         node = self._node
         try:
-            self._leases.claim(controller, force=order.force)
-            async with asyncio.timeout(order.timeout_seconds):
-                if not order.canary:
-                    await node.reconfigure(order.config, order.generation)
-                elif self._canaries is not None:
-                    await self._canaries.try_out(order.config, order.generation)
-                else:
-                    raise invalid("canary", "must be false: this node cannot split its requests")
+            with self._leases.claimed(controller, force=order.force):
+                async with asyncio.timeout(order.timeout_seconds):
+                    if not order.canary:
+                        await node.reconfigure(order.config, order.generation)
+                    elif self._canaries is not None:
+                        await self._canaries.try_out(order.config, order.generation)
+                    else:
+                        raise invalid("canary", "must be false: this node cannot split its requests")
         except LeaseHeldError as error:
             raise _locked(error) from error
         except StaleGenerationError as error:
@@ -157,11 +157,11 @@ class Agent:
 
     async def _delete_canary(self, request: Request) -> Response:
         try:
-            self._leases.claim(_controller(request), force=False)
+            with self._leases.claimed(_controller(request)):
+                if self._canaries is not None:
+                    await self._canaries.withdraw()
         except LeaseHeldError as error:
             raise _locked(error) from error
-        if self._canaries is not None:
-            await self._canaries.withdraw()
         return Response(status_code=204)
 
     async def _delete_lease(self, request: Request) -> Response:

@@ -2,10 +2,14 @@
 
 Whoever changes the configuration under a name holds the lease, and keeps it by looking or changing again. It runs out
 by itself, so a controller that died is succeeded. Looking alone never takes it: those that only watch stay harmless.
+While an order of the holder's is being carried out it does not run out: who waits for the answer gives no sign.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,12 +56,15 @@ class LeaseBook:
         self._holder: str | None = None
         self._since = 0.0
         self._ends = 0.0
+        self._orders: Counter[str] = Counter()  # being carried out, by who gave them
 
     @property
     def lease(self) -> Lease | None:
         """The lease as it stands; None while nobody holds it."""
-        left = self._ends - self._clock.monotonic()
-        if self._holder is None or left <= 0:
+        if self._holder is None:
+            return None
+        left = self._ttl if self._orders[self._holder] else self._ends - self._clock.monotonic()
+        if left <= 0:
             return None
         return Lease(self._holder, self._since, self._clock.time() + left)
 
@@ -67,8 +74,11 @@ class LeaseBook:
         if lease is not None and lease.holder == controller:
             self._ends = self._clock.monotonic() + self._ttl
 
-    def claim(self, controller: str | None, *, force: bool = False) -> None:
-        """Before a change. Without a name it needs the lease to be free, and does not take it.
+    @contextlib.contextmanager
+    def claimed(self, controller: str | None, *, force: bool = False) -> Iterator[None]:
+        """For the length of a change. Without a name it needs the lease to be free, and does not take it.
+
+        The lease does not run out before the change has ended, unless it is given back or taken by force.
 
         Args:
             controller: Who wants to change; None for somebody without a name.
@@ -82,10 +92,17 @@ class LeaseBook:
             raise LeaseHeldError(lease.holder, lease.since, lease.expires)
         holder = controller or (SOMEBODY if force else None)
         if holder is None:
+            yield
             return
         if lease is None or lease.holder != holder:
             self._holder, self._since = holder, self._clock.time()
-        self._ends = self._clock.monotonic() + self._ttl
+        self._orders[holder] += 1
+        try:
+            yield
+        finally:
+            self._orders[holder] -= 1
+            if self._holder == holder:
+                self._ends = self._clock.monotonic() + self._ttl
 
     def release(self, controller: str | None) -> None:
         """The holder needs it no longer; nothing happens where another holds it."""

@@ -261,6 +261,44 @@ async def test_the_lease_is_kept_by_looking_and_runs_out_without_a_sign_of_its_h
     assert (await put(client, 2, ServingConfig(), by="two")).json()["lease"]["holder"] == "two"
 
 
+async def test_the_lease_does_not_run_out_while_an_order_of_its_holder_is_carried_out(
+    client: httpx.AsyncClient, node: HeldNode, clock: ManualClock
+) -> None:
+    node.gate.clear()
+    order = asyncio.create_task(put(client, 1, BATCHED, by="one", timeout_seconds=600))
+    await node.begun.wait()
+    clock.advance(300)
+    # The next contact would renew it, so it is told to last as long as ever.
+    assert (await get(client, by="two"))["lease"] == {"holder": "one", "since": START, "expires": clock.time() + 60}
+    problem(await put(client, 2, ServingConfig(), by="two"), 423)
+    node.gate.set()
+    await order
+    clock.advance(59)
+    problem(await put(client, 2, ServingConfig(), by="two"), 423)
+    clock.advance(1)
+    assert (await put(client, 2, ServingConfig(), by="two")).json()["lease"]["holder"] == "two"
+
+
+@pytest.mark.parametrize("how", ["by force", "given back"])
+async def test_the_end_of_an_order_leaves_the_lease_to_who_took_it_meanwhile(
+    client: httpx.AsyncClient, node: HeldNode, clock: ManualClock, how: str
+) -> None:
+    node.gate.clear()
+    first = asyncio.create_task(put(client, 1, BATCHED, by="one", timeout_seconds=600))
+    await node.begun.wait()
+    node.begun.clear()
+    if how == "given back":
+        await client.delete("/agent/v1/lease", headers={CONTROLLER_HEADER: "one"})
+    second = asyncio.create_task(put(client, 2, BATCHED, by="two", force=how == "by force", timeout_seconds=600))
+    await node.begun.wait()
+    node.gate.set()
+    await asyncio.gather(first, second)
+    assert (await get(client))["lease"]["holder"] == "two"
+    problem(await put(client, 3, BATCHED, by="one"), 423)
+    clock.advance(60)
+    assert (await get(client))["lease"] is None
+
+
 async def test_who_forces_a_change_takes_the_lease(client: httpx.AsyncClient, node: HeldNode) -> None:
     await put(client, 1, BATCHED, by="one")
     assert (await put(client, 2, ServingConfig(), by="two", force=True)).json()["lease"]["holder"] == "two"
