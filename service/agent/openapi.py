@@ -97,6 +97,16 @@ _STATE = {
                 "ended": {"type": ["string", "null"], "description": "Why it ended; null while it lasts."},
             },
         },
+        "taken_back": {
+            "description": "What the node took back last by itself, unless it was ordered again since.",
+            "type": ["object", "null"],
+            "required": ["generation", "config", "why"],
+            "properties": {
+                "generation": _WHOLE,
+                "config": {"$ref": "#/components/schemas/Config"},
+                "why": {"type": "string"},
+            },
+        },
         "models": {
             "type": "array",
             "items": {

@@ -16,7 +16,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from service.node.limits import check_head_room, check_whole_memory, process_mem
 from service.node.processes import alive, kill, tail
 from service.node.servers import Servers
 from service.node.state import Canary, NodeState, ServerRecord, Versions
+from service.node.taken_back import TakenBack
 from service.node.versions import is_cheap, newest, publish, tidy
 
 _log = logging.getLogger(__name__)
@@ -88,7 +89,15 @@ class Changes:
         cheap = arguments.per_model_batching and is_cheap(state.launched, config, (threads[0], threads[1]))
         return VERSION if cheap and state.serving else RESTART
 
-    async def make(self, config: ServingConfig, generation: int, way: str, *, previous: ServingConfig | None) -> None:
+    async def make(
+        self,
+        config: ServingConfig,
+        generation: int,
+        way: str,
+        *,
+        previous: ServingConfig | None,
+        taken_back: TakenBack | None = None,
+    ) -> None:
         """Bring a configuration into force; returns when requests are served by it, and the old one may still drain.
 
         Cancelled before that, or with an error, it leaves the old one serving and nothing of the new one but a canary
@@ -99,6 +108,7 @@ class Changes:
             generation: Its number.
             way: From :meth:`way`; :data:`RESTART` is always possible.
             previous: What a crash loop returns to.
+            taken_back: What is taken back by this change; None where it is somebody's order.
 
         Raises:
             InfeasibleConfigError: The model alone is more than all memory of the node.
@@ -108,9 +118,9 @@ class Changes:
             StateError: It cannot be written down.
         """
         if way == VERSION:
-            await self._by_version(config, generation)
+            await self._by_version(config, generation, taken_back)
         else:
-            await self._by_restart(config, generation, previous)
+            await self._by_restart(config, generation, previous, taken_back)
 
     async def try_out(self, config: ServingConfig, generation: int) -> ServerRecord:
         """Have one process try a configuration out; returns it when it has its share of the requests.
@@ -211,7 +221,9 @@ class Changes:
         if number is not None and number > (state.source_version or 0):
             await self._by_version(state.config, state.generation)
 
-    async def _by_restart(self, config: ServingConfig, generation: int, previous: ServingConfig | None) -> None:
+    async def _by_restart(
+        self, config: ServingConfig, generation: int, previous: ServingConfig | None, taken_back: TakenBack | None
+    ) -> None:
         state = self._ledger.state
         canary = self._canary_of(config, generation)
         scaled = set(state.config.differences(config)) == {"instances"} and bool(state.serving)
@@ -240,6 +252,7 @@ class Changes:
             committed = state.commit(
                 generation, config, launched=launched, added=[*tried, *new], removed=removed, previous=previous
             )
+            committed = replace(committed, taken_back=taken_back or state.taken_back)
             self._ledger.write(committed.watching(versions))
         except BaseException:
             await self._abandon(new, Versions() if scaled or canary is not None else versions, reached=reached)
@@ -249,7 +262,7 @@ class Changes:
         await _to_the_end(self._move())
         self._begin_drain(self._ledger.state.draining, old_path)
 
-    async def _by_version(self, config: ServingConfig, generation: int) -> None:
+    async def _by_version(self, config: ServingConfig, generation: int, taken_back: TakenBack | None = None) -> None:
         state, source = self._ledger.state, self._parts.arguments.model_base_path
         if state.base_path is None or state.version is None or source is None:
             raise StartError("the servers do not watch a folder of the node's")
@@ -259,7 +272,11 @@ class Changes:
         wanted = versions.version or before
         try:
             await self._parts.servers.reloaded(state.serving, wanted)
-            self._ledger.write(self._ledger.state.reversioned(generation, config, wanted).watching(versions))
+            state = self._ledger.state
+            committed = replace(
+                state.reversioned(generation, config, wanted), taken_back=taken_back or state.taken_back
+            )
+            self._ledger.write(committed.watching(versions))
         except BaseException:
             # Without its folder the servers give the new version up; the old one they have never let go of.
             shutil.rmtree(base_path / str(wanted), ignore_errors=True)

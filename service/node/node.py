@@ -24,6 +24,7 @@ from service.node.guard import Guard
 from service.node.metrics_page import ServerTotals, page
 from service.node.servers import Servers
 from service.node.state import NodeState, ServerRecord, recovered
+from service.node.taken_back import TakenBack
 from service.node.trial import Trial, Trials
 
 _log = logging.getLogger(__name__)
@@ -152,6 +153,11 @@ class Node:
         """What one process tries out, or tried out last and was not put in force."""
         return self._trials.last
 
+    @property
+    def taken_back(self) -> TakenBack | None:
+        """What it took back last by itself, unless it was ordered again since."""
+        return self._ledger.state.taken_back
+
     async def start(self) -> None:
         """Adopt what an earlier agent left, start what is missing, end what nobody wants; returns when it serves.
 
@@ -212,7 +218,7 @@ class Node:
             if generation == state.generation and config == state.config:
                 await self._trials.end("the configuration in force was ordered")
                 return
-            self._check(config, generation)
+            self._accept(config, generation)
             tried = state.canary is not None and (state.canary.config, state.canary.generation) == (config, generation)
             if not tried:
                 await self._trials.end("another configuration was ordered")
@@ -241,7 +247,7 @@ class Node:
             canary = self._ledger.state.canary
             if canary is not None and (canary.config, canary.generation) == (config, generation):
                 return
-            self._check(config, generation)
+            self._accept(config, generation)
             await self._trials.end("another configuration was ordered")
             await self._changes.drained()
             self.switching = True
@@ -299,17 +305,23 @@ class Node:
         await self._guard.stop()
         await self._front.stop()
         await self._servers.end(self._ledger.state.servers)
-        await self._end_marked(set())
+        await processes.end_all_but(set(), self._folder.path, _ORPHAN_SECONDS)
         self._folder.write_state(self._ledger.state.down())
 
     async def _change(
-        self, config: ServingConfig, generation: int, *, previous: ServingConfig | None, restart: bool = False
+        self,
+        config: ServingConfig,
+        generation: int,
+        *,
+        previous: ServingConfig | None,
+        restart: bool = False,
+        taken_back: TakenBack | None = None,
     ) -> None:
         self.switching = True
         way, begun = RESTART if restart else self._changes.way(config, generation), self._clock.monotonic()
         outcome = "failed"
         try:
-            await self._changes.make(config, generation, way, previous=previous)
+            await self._changes.make(config, generation, way, previous=previous, taken_back=taken_back)
             outcome = "ok"
         finally:
             self.switching = False
@@ -327,11 +339,12 @@ class Node:
             if state.generation != generation or state.previous is None:
                 return state.generation != generation
             _log.error("generation %d crashes again and again and is taken back:\n%s", generation, last_words)
+            taken_back = TakenBack.crashing(generation, state.config, last_words)
             try:
                 async with asyncio.timeout(self._settings.start_seconds):
                     await self._trials.end("the configuration in force crashes")
                     await self._changes.drained()
-                    await self._change(state.previous, generation + 1, previous=None)
+                    await self._change(state.previous, generation + 1, previous=None, taken_back=taken_back)
             except (NodeError, TimeoutError) as error:
                 _log.error("it could not be taken back: %s", error)
                 return False
@@ -356,12 +369,13 @@ class Node:
             except (NodeError, TimeoutError) as error:
                 _log.error("the newest version of the model could not be brought into service: %s", error)
 
-    def _check(self, config: ServingConfig, generation: int) -> None:
+    def _accept(self, config: ServingConfig, generation: int) -> None:
         current = self._ledger.state.generation
         if generation <= current:
             raise StaleGenerationError(generation, current)
         limits.check_feasible(config, self.bounds, self._cpus)
         batching_file.check(config, self._arguments.extras)
+        self._ledger.write(self._ledger.state.ordered(config))
 
     async def _canary_died(self, server: ServerRecord, last_words: str) -> bool:
         return await self._trials.died(server, last_words)
@@ -377,10 +391,4 @@ class Node:
         wanted = {(one.pid, one.started_ticks) for one in state.servers}
         if self._front.process is not None:
             wanted.add((self._front.process.pid, self._front.process.started_ticks))
-        await self._end_marked(wanted)
-
-    async def _end_marked(self, wanted: set[tuple[int, int]]) -> None:
-        orphans = [one for one in processes.marked(self._folder.path) if (one.pid, one.started_ticks) not in wanted]
-        for one in orphans:
-            _log.info("process %d is no longer wanted and is ended", one.pid)
-        await asyncio.gather(*(processes.end(one, _ORPHAN_SECONDS) for one in orphans))
+        await processes.end_all_but(wanted, self._folder.path, _ORPHAN_SECONDS)

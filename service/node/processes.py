@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from service.node.errors import StartError
 from service.node.state import ProcessRecord
+
+_log = logging.getLogger(__name__)
 
 #: Names the node's folder in the environment of all its processes.
 MARK = "REGULUS_NODE_FOLDER"
@@ -119,6 +122,14 @@ async def end(process: ProcessRecord, patience_seconds: float) -> bool:
         return True
     await _signalled(process, signal.SIGKILL, _KILLED_SECONDS)
     return False
+
+
+async def end_all_but(wanted: set[tuple[int, int]], folder: Path, patience_seconds: float) -> None:
+    """End all processes that carry the mark of a node's folder, but those of these numbers and beginnings."""
+    orphans = [one for one in marked(folder) if (one.pid, one.started_ticks) not in wanted]
+    for one in orphans:
+        _log.info("process %d is no longer wanted and is ended", one.pid)
+    await asyncio.gather(*(end(one, patience_seconds) for one in orphans))
 
 
 def kill(process: ProcessRecord) -> None:

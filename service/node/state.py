@@ -23,6 +23,7 @@ from typing import Any
 from service.domain.serving_config import ServingConfig
 from service.node.envoy_config import Endpoint, Role
 from service.node.errors import StateError
+from service.node.taken_back import TakenBack
 
 #: Layout of the file; a file of another is not read.
 LAYOUT = 1
@@ -121,6 +122,7 @@ class NodeState:
         starting: Processes that are to.
         draining: Processes that finish what they have.
         canary: What one process tries out; None for nothing.
+        taken_back: What the node took back last by itself, unless it was ordered again since.
     """
 
     generation: int
@@ -136,6 +138,7 @@ class NodeState:
     starting: tuple[ServerRecord, ...] = ()
     draining: tuple[ServerRecord, ...] = ()
     canary: Canary | None = None
+    taken_back: TakenBack | None = None
 
     def begin(self, servers: Iterable[ServerRecord]) -> NodeState:
         """Processes were started that do not serve yet."""
@@ -229,7 +232,12 @@ class NodeState:
 
     def begun_anew(self, fresh: NodeState) -> NodeState:
         """The same node by a fresh state: its number is newer, and what was in force is of the past."""
-        return replace(fresh, generation=self.generation + 1, draining=self.draining)
+        return replace(fresh, generation=self.generation + 1, draining=self.draining, taken_back=self.taken_back)
+
+    def ordered(self, config: ServingConfig) -> NodeState:
+        """Somebody wants a configuration, also if it was taken back before."""
+        again = self.taken_back is not None and self.taken_back.config == config
+        return replace(self, taken_back=None) if again else self
 
     @property
     def servers(self) -> tuple[ServerRecord, ...]:
@@ -268,6 +276,7 @@ class NodeState:
             "initial": self.initial.to_dict() if self.initial else None,
             **{role: [_server_to_dict(server) for server in getattr(self, role)] for role in _ROLES},
             "canary": _canary_to_dict(self.canary) if self.canary is not None else None,
+            "taken_back": self.taken_back.to_dict() if self.taken_back is not None else None,
         }
 
     @classmethod
@@ -290,9 +299,10 @@ class NodeState:
                 source_version=raw["source_version"],
                 settings=raw["settings"],
                 **{role: tuple(ServerRecord(**server) for server in raw[role]) for role in _ROLES},
-                # Versions before this one wrote neither.
+                # Versions before this one wrote none of these.
                 initial=ServingConfig.from_dict(raw["initial"]) if raw.get("initial") else None,
                 canary=_canary_from_dict(raw["canary"]) if raw.get("canary") else None,
+                taken_back=TakenBack.from_dict(raw["taken_back"]) if raw.get("taken_back") else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"the node's state cannot be read: {error!r}") from error

@@ -66,13 +66,15 @@ class SteeredNode:
         await self._node.withdraw()
 
     async def details(self) -> dict[str, Any]:
-        """The model's versions, and the processes that get requests."""
+        """The model's versions, the processes that get requests, and what was taken back."""
+        taken_back = self._node.taken_back
         return {
             "models": [{"name": self._model, "versions": await self._node.versions()}],
             "processes": [
                 {"pid": one.pid, "generation": one.generation, "grpc_port": one.grpc_port, "rest_port": one.rest_port}
                 for one in self._node.serving
             ],
+            "taken_back": taken_back.to_dict() if taken_back is not None else None,
         }
 
     def trouble(self) -> str | None:

@@ -19,6 +19,7 @@ from service.node.files import Ledger, NodeFolder
 from service.node.front import EnvoyFront
 from service.node.servers import Servers
 from service.node.state import NodeState, ServerRecord
+from service.node.taken_back import TakenBack
 from tests.node.pretended import Disk, Front, Processes, living
 
 TWO = ServingConfig(instances=2)
@@ -139,3 +140,11 @@ async def test_a_model_larger_than_all_memory_is_infeasible_and_no_room_now_is_n
     with pytest.raises(InfeasibleConfigError):
         await world.changes.make(OTHER, 4, "restart", previous=TWO)
     assert world.processes.started == []
+
+
+async def test_a_change_that_takes_something_back_remembers_that_in_the_same_stroke(world: World) -> None:
+    taken_back = TakenBack.crashing(3, TWO, "")
+    await world.changes.make(OTHER, 4, "restart", previous=None, taken_back=taken_back)
+    assert world.ledger.state.taken_back == taken_back
+    await world.changes.make(OTHER.with_values(instances=1), 5, "restart", previous=OTHER)
+    assert world.ledger.state.taken_back == taken_back

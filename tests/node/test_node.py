@@ -125,8 +125,25 @@ async def test_a_killed_server_costs_what_it_had_in_hand_and_a_crash_loop_is_tak
     async with load(node) as seen:
         await _costs_what_it_has_in_hand(node, seen, first, the_other_goes_on)
         await _costs_what_it_has_in_hand(node, seen, second, replaced)
+        assert (await node.backend.read()).details["taken_back"] is None
         await _costs_what_it_has_in_hand(node, seen, (await node.pids())[0], taken_back)
     assert "taken back" in node.log.read_text()
+    await _tells_what_it_took_back_until_somebody_orders_it(node)
+
+
+async def _tells_what_it_took_back_until_somebody_orders_it(node: RunningNode) -> None:
+    crashing = BATCHED.with_values(instances=2)
+    for agent in ("the same", "the next"):
+        if agent == "the next":
+            await node.signal(signal.SIGKILL)
+            await node.start()
+        told = (await node.backend.read()).details["taken_back"]
+        assert (told["generation"], told["config"]) == (1, crashing.to_dict()), agent
+        assert "ended by themselves" in told["why"]
+    await node.backend.apply(BATCHED, 3)
+    assert (await node.backend.read()).details["taken_back"] is not None
+    await node.backend.apply(crashing, 4)
+    assert (await node.backend.read()).details["taken_back"] is None
 
 
 async def _costs_what_it_has_in_hand(

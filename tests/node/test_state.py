@@ -13,6 +13,7 @@ from service.domain.serving_config import ServingConfig
 from service.node.envoy_config import Role
 from service.node.errors import StateError
 from service.node.state import Canary, NodeState, ServerRecord, Versions, recovered
+from service.node.taken_back import TakenBack
 
 OLD = ServingConfig()
 NEW = ServingConfig(enable_batching=True, max_batch_size=8, instances=2)
@@ -151,6 +152,21 @@ def test_what_a_version_that_did_not_remember_its_arguments_wrote_goes_on() -> N
     raw = serving(1, config=NEW).down().to_dict()
     del raw["initial"]
     assert recovered(NodeState.from_dict(raw), FRESH, nobody).state.config == NEW
+
+
+def test_what_was_taken_back_is_told_until_it_is_ordered_again_whatever_becomes_of_the_agent() -> None:
+    taken_back = TakenBack.crashing(3, NEW, "starting\nout of memory\n")
+    assert taken_back.why == "Its server processes ended by themselves again and again, at last with: out of memory"
+    state = replace(serving(1), taken_back=taken_back, initial=OLD)
+    read = NodeState.from_dict(state.to_dict())
+    assert read.taken_back == taken_back
+    for recovery in (recovered(read, FRESH, everyone), recovered(read.down(), replace(FRESH, initial=NEW), nobody)):
+        assert recovery.state.taken_back == taken_back
+    assert state.ordered(OLD) == state
+    assert state.ordered(NEW).taken_back is None
+    old = state.to_dict()
+    del old["taken_back"]
+    assert NodeState.from_dict(old).taken_back is None
 
 
 def test_what_a_version_that_knew_no_canaries_wrote_is_read() -> None:
