@@ -306,7 +306,7 @@ class Node:
         await self._front.stop()
         await self._servers.end(self._ledger.state.servers)
         await processes.end_all_but(set(), self._folder.path, _ORPHAN_SECONDS)
-        self._folder.write_state(self._ledger.state.down())
+        self._ledger.note(self._ledger.state.down())
 
     async def _change(
         self,
@@ -357,7 +357,8 @@ class Node:
             _log.info("the server's arguments have changed: its processes are replaced")
             state = self._ledger.state
             await self._change(state.config, state.generation + 1, previous=None, restart=True)
-            self._ledger.write(replace(self._ledger.state, settings=self._digest))
+            # Where this cannot be written the next agent replaces them once more, which does no harm.
+            self._ledger.note(replace(self._ledger.state, settings=self._digest))
 
     async def _follow(self) -> None:
         while True:
