@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -95,3 +96,20 @@ async def test_a_canary_gets_its_share_and_is_withdrawn_dies_or_comes_into_force
         await seen.more()
         await node.settled(3)
         assert len(seen.lost) == lost
+
+
+async def test_one_that_dies_while_another_is_started_is_replaced_by_then_or_afterwards(node: RunningNode) -> None:
+    await node.backend.apply(TWO.with_values(instances=1), 1)
+    await node.settled(2)
+    [first] = await node.pids()
+    order = asyncio.create_task(node.backend.apply(TWO, 2))
+    await node.settled(3)
+    await node.kill(first)
+    assert (await order).config == TWO
+
+    async def complete() -> bool:
+        return len(await node.pids()) == 2
+
+    await eventually(complete, what="the second process")
+    await node.settled(3)
+    assert first not in await node.pids()
