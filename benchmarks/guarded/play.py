@@ -57,31 +57,50 @@ class Played:
     closed: Mapping[str, float]
 
 
-def play(variant: Variant, scenario: Scenario, known: Mapping[str, Terrain], slo: Slo, seed: int) -> Played:
+Look = Callable[[ReplayedServer], None]
+"""Called at the end of each slot."""
+
+
+def play(
+    variant: Variant,
+    scenario: Scenario,
+    known: Mapping[str, Terrain],
+    slo: Slo,
+    seed: int,
+    look: Look = lambda _: None,
+) -> Played:
     """One run, from the default configuration and with a policy that knows nothing. The same every time.
 
     Raises:
         RuntimeError: The loop itself failed, so the run says nothing.
     """
-    return asyncio.run(_play(variant, scenario, known, slo, seed))
+    return asyncio.run(_play(variant, scenario, known, slo, seed, look))
 
 
-async def _play(variant: Variant, scenario: Scenario, known: Mapping[str, Terrain], slo: Slo, seed: int) -> Played:
+async def _play(
+    variant: Variant, scenario: Scenario, known: Mapping[str, Terrain], slo: Slo, seed: int, look: Look
+) -> Played:
     clock = VirtualClock(_SLEEPERS)
     server = ReplayedServer(scenario, known, slo, seed, clock)
     policy = factory_of(variant.policy, known)(server.terrain.space, seed)
     settings = LoopSettings.model_validate(dict(variant.settings))
     slots = len(scenario.schedule)
     if variant.guarded:
-        return await _guarded(policy, server, slo, settings, clock, slots)
+        return await _guarded(policy, server, slo, settings, clock, slots, look)
     steering = Steering(policy, ReplayedBackend(server), ReplayedMetrics(server), slo, settings, clock)
     # It ends by the machine's clock where nobody ends it before.
-    await _until_the_end(asyncio.create_task(steering.run(float("inf"))), clock, slots, lambda: None)
+    await _until_the_end(asyncio.create_task(steering.run(float("inf"))), clock, slots, lambda: look(server))
     return _played(server, rollbacks=0, said={}, closed={})
 
 
 async def _guarded(
-    policy: Policy, server: ReplayedServer, slo: Slo, settings: LoopSettings, clock: VirtualClock, slots: int
+    policy: Policy,
+    server: ReplayedServer,
+    slo: Slo,
+    settings: LoopSettings,
+    clock: VirtualClock,
+    slots: int,
+    look: Look,
 ) -> Played:
     name = server.terrain.landscape.model
     model = ModelSettings(
@@ -114,6 +133,7 @@ async def _guarded(
             said[hold.reason if hold else ACTING] += 1
             gates = hold.inputs.get("gates", {}) if hold else {}
             closed.update(gate for gate, state in gates.items() if state != "open")
+            look(server)
 
         await _until_the_end(asyncio.create_task(loop.run()), clock, slots, listen)
         decisions = store.decisions(name, limit=10_000)

