@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import structlog
 
@@ -62,7 +63,9 @@ def endure(loads: Sequence[str], windows: int, landscapes: Path = LANDSCAPES) ->
             assert held is not None
             rows.append([str(passed), f"{passed * SLOT_SECONDS / 3600:.1f}", f"{held['memory MB']:.1f}"])
 
-    play(Variant(OURS, GUARDED), scenario, known, objective(scenario, known), 0, look)
+    with TemporaryDirectory() as folder:
+        history = f"sqlite:///{folder}/history.db"
+        play(Variant(OURS, GUARDED), scenario, known, objective(scenario, known), 0, look, history)
     progress.close()
     return Table("Memory of a long run", ["windows", "hours", "memory MB"], rows)
 

@@ -58,7 +58,6 @@ class Played:
 
 
 Look = Callable[[ReplayedServer], None]
-"""Called at the end of each slot."""
 
 
 def play(
@@ -68,17 +67,33 @@ def play(
     slo: Slo,
     seed: int,
     look: Look = lambda _: None,
+    database: str = "sqlite://",
 ) -> Played:
     """One run, from the default configuration and with a policy that knows nothing. The same every time.
+
+    Args:
+        variant: Who steers.
+        scenario: What is met.
+        known: Its landscapes.
+        slo: What is to be kept.
+        seed: Of policy and noise.
+        look: Called at the end of each slot.
+        database: URL of the history, a new one; by default in memory.
 
     Raises:
         RuntimeError: The loop itself failed, so the run says nothing.
     """
-    return asyncio.run(_play(variant, scenario, known, slo, seed, look))
+    return asyncio.run(_play(variant, scenario, known, slo, seed, look, database))
 
 
 async def _play(
-    variant: Variant, scenario: Scenario, known: Mapping[str, Terrain], slo: Slo, seed: int, look: Look
+    variant: Variant,
+    scenario: Scenario,
+    known: Mapping[str, Terrain],
+    slo: Slo,
+    seed: int,
+    look: Look,
+    database: str,
 ) -> Played:
     clock = VirtualClock(_SLEEPERS)
     server = ReplayedServer(scenario, known, slo, seed, clock)
@@ -86,7 +101,7 @@ async def _play(
     settings = LoopSettings.model_validate(dict(variant.settings))
     slots = len(scenario.schedule)
     if variant.guarded:
-        return await _guarded(policy, server, slo, settings, clock, slots, look)
+        return await _guarded(policy, server, slo, settings, clock, slots, look, database)
     steering = Steering(policy, ReplayedBackend(server), ReplayedMetrics(server), slo, settings, clock)
     # It ends by the machine's clock where nobody ends it before.
     await _until_the_end(asyncio.create_task(steering.run(float("inf"))), clock, slots, lambda: look(server))
@@ -101,6 +116,7 @@ async def _guarded(
     clock: VirtualClock,
     slots: int,
     look: Look,
+    database: str,
 ) -> Played:
     name = server.terrain.landscape.model
     model = ModelSettings(
@@ -110,7 +126,7 @@ async def _guarded(
         slo=SloSettings(**slo.to_dict()),
         mode=Mode.AUTO,
     )
-    store, workers = Store.open("sqlite://", clock=clock), Workers()
+    store, workers = Store.open(database, clock=clock), Workers()
     try:
         loop = ModelLoop(
             model,
