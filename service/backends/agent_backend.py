@@ -108,12 +108,16 @@ class AgentBackend:
         state = self._state(body)
         dead, self._dead = self._dead, None
         if dead is not None and state.lease_holder == dead:
-            await self._release(dead)
-            state = replace(state, lease_holder=None)
+            if await self._release(dead, self._read_timeout):
+                state = replace(state, lease_holder=None)
+            else:
+                self._dead = dead
         return state
 
     def succeed(self, dead: str) -> None:
         """Give the lease of a controller that is certainly dead back for it, once, so that it need not run out.
+
+        That is done with the first look that is answered, or, where the agent does not take it, with the next.
 
         It is not taken: should the dead be alive after all, one of the two gets it, and the other is refused.
         """
@@ -175,13 +179,16 @@ class AgentBackend:
         """Give the lease back, if this may hold it, so that a successor need not wait until it has run out."""
         if self._writes and self._headers:
             self._writes = False
-            await self._release(self._headers[CONTROLLER_HEADER])
+            await self._release(self._headers[CONTROLLER_HEADER], _RELEASE_SECONDS)
 
-    async def _release(self, holder: str) -> None:
+    async def _release(self, holder: str, timeout_seconds: float) -> bool:
+        """Whether the agent took it."""
         # RuntimeError: the client is closed already.
         with contextlib.suppress(httpx.HTTPError, TimeoutError, RuntimeError):
-            async with asyncio.timeout(_RELEASE_SECONDS):
-                await self._client.delete(self._lease_url, headers={CONTROLLER_HEADER: holder})
+            async with asyncio.timeout(timeout_seconds):
+                answer = await self._client.delete(self._lease_url, headers={CONTROLLER_HEADER: holder})
+                return answer.is_success
+        return False
 
     async def _call(
         self, method: str, order: Mapping[str, Any] | None, timeout_seconds: float, url: str | None = None

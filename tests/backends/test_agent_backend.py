@@ -263,6 +263,25 @@ class TestALeaseOfTheDead:
         assert (await backend.read()).lease_holder == "dead"
         assert freed == taken == []
 
+    async def test_is_given_back_with_the_next_look_where_the_agent_did_not_take_it(self):
+        refusals = [httpx.Response(503), httpx.ReadTimeout("no answer in time")]
+        client, freed = self.agent("dead")
+
+        async def refuse_first(request: httpx.Request) -> httpx.Response:
+            if request.method == "DELETE" and refusals:
+                refusal = refusals.pop(0)
+                if isinstance(refusal, Exception):
+                    raise refusal
+                return refusal
+            return await client.send(request)
+
+        backend = AgentBackend(
+            "http://agent.test", httpx.AsyncClient(transport=httpx.MockTransport(refuse_first)), controller="heir"
+        )
+        backend.succeed("dead")
+        assert [(await backend.read()).lease_holder for _ in range(4)] == ["dead", "dead", None, None]
+        assert freed == ["dead"]
+
     async def test_waits_until_the_agent_answers(self):
         backend = answering(503, {})
         backend.succeed("dead")
