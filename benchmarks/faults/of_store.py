@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.faults.fault import fault
+from benchmarks.faults.programs import until
 from benchmarks.faults.stand import EMBEDDED, Stand
 from benchmarks.faults.trial import Trial
 
@@ -62,6 +63,10 @@ async def database_locked(trial: Trial) -> None:
     await trial.recovers(stand.agreed)
 
 
+#: More than a lease lasts without a sign of its holder.
+_LEASE_SECONDS = 90.0
+
+
 @fault("database corrupted", EMBEDDED, soak=False)
 async def database_corrupted(trial: Trial) -> None:
     """The service says what is wrong and touches nothing; with the file moved away it begins anew.
@@ -101,3 +106,10 @@ async def database_corrupted(trial: Trial) -> None:
     for part in database.parent.glob("damaged-*"):
         part.unlink()
     trial.expect("the server was not touched", (await stand.backend.read()).generation >= before)
+
+    async def ordered() -> bool:
+        answer = await stand.control.order(await stand.another())
+        return answer is not None and answer.is_success
+
+    # With the history went the knowledge of who is dead, so that one's lease has to run out.
+    trial.expect("an order is carried out", await until(ordered, _LEASE_SECONDS, every=1.0))
