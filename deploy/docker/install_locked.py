@@ -67,8 +67,8 @@ def run(pip: Sequence[str], *arguments: str, stdout: int | None = None) -> bytes
         CalledProcessError: pip failed; it has said why.
     """
     command = [*pip, *arguments]
-    # S603: a list without a shell; all of it comes from the image's build and from files of this repository.
-    return subprocess.run(command, check=True, stdout=stdout).stdout or b""  # noqa: S603
+    done = subprocess.run(command, check=True, stdout=stdout)  # noqa: S603 — no shell; of the image's build alone
+    return done.stdout or b""
 
 
 def resolve(pip: Sequence[str], requirements: Sequence[str], constraints_file: Path) -> set[str]:

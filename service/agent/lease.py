@@ -101,6 +101,8 @@ class LeaseBook:
             yield
         finally:
             self._orders[holder] -= 1
+            if not self._orders[holder]:
+                del self._orders[holder]  # names change with every start of a controller
             if self._holder == holder:
                 self._ends = self._clock.monotonic() + self._ttl
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from service.domain.errors import InvalidValueError
 from service.loadgen.http1 import HttpError, HttpResponse, ResponseParser
@@ -55,7 +55,7 @@ class _Connection(asyncio.Protocol):
         self.deadline = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._wire = transport  # type: ignore[assignment] # create_connection gives nothing but an asyncio.Transport
+        self._wire = cast("asyncio.Transport", transport)  # create_connection gives nothing else
 
     def request(self, framed: bytes, finished: Finished, deadline: float) -> None:
         """Write; ``finished`` hears how it ended."""

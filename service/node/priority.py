@@ -83,11 +83,6 @@ class Priority:
             await _set_autogroup(process, _USUAL)
 
 
-def policies(process: ProcessRecord) -> set[int]:
-    """The policies of its threads; empty where it has ended."""
-    return {policy for _, policy in _threads(process)}
-
-
 async def _set_autogroup(process: ProcessRecord, nice: int) -> None:
     file = _PROC / str(process.pid) / "autogroup"
     for _ in range(_ATTEMPTS):

@@ -8,7 +8,7 @@ from service.access.exposure import check_exposure, is_loopback, names_loopback
 from service.domain.errors import InvalidValueError
 
 LOCAL = ["127.0.0.1", "127.9.9.9", "localhost", "LocalHost", "::1"]
-BEYOND = ["0.0.0.0", "::", "10.0.0.1", "example.org", "", "localhost.example.org", "::ffff:10.0.0.1"]  # noqa: S104
+BEYOND = ["0.0.0.0", "::", "10.0.0.1", "example.org", "", "localhost.example.org", "::ffff:10.0.0.1"]  # noqa: S104 — what must be told from loopback
 
 
 @pytest.mark.parametrize("host", LOCAL)

