@@ -87,6 +87,7 @@ class Processes:
         self.begun = asyncio.Event()
         self.failures = 0
         self.model = 0
+        self.unfelt: list[bool] = []
 
     def start(self, _config: ServingConfig, generation: int, count: int, _path: Path | None) -> list[ServerRecord]:
         new = [living(100 + len(self.started) + index, generation) for index in range(count)]
@@ -94,6 +95,7 @@ class Processes:
         return new
 
     async def ready(self, servers: list[ServerRecord], _config: ServingConfig, *, unfelt: bool = False) -> None:
+        self.unfelt.append(unfelt)
         self.begun.set()
         await self.gate.wait()
         if self.failures > 0:

@@ -13,7 +13,7 @@ import pytest
 from service.domain.errors import InfeasibleConfigError
 from service.domain.serving_config import ServingConfig
 from service.node.arguments import understand
-from service.node.changes import Changes, Parts
+from service.node.changes import RESTART, Changes, Parts
 from service.node.errors import HeadRoomError, StateError
 from service.node.files import Ledger, NodeFolder
 from service.node.front import EnvoyFront
@@ -148,3 +148,13 @@ async def test_a_change_that_takes_something_back_remembers_that_in_the_same_str
     assert world.ledger.state.taken_back == taken_back
     await world.changes.make(OTHER.with_values(instances=1), 5, "restart", previous=OTHER)
     assert world.ledger.state.taken_back == taken_back
+
+
+async def test_new_processes_yield_to_those_that_serve_and_hurry_where_none_does(world: World) -> None:
+    await world.changes.make(OTHER, 4, RESTART, previous=TWO)
+    await world.changes.drained()
+    assert world.processes.unfelt == [True]
+    nobody = NodeState(generation=5, config=TWO, launched=TWO)
+    world.ledger.note(nobody)
+    await world.changes.first(nobody)
+    assert world.processes.unfelt == [True, False]

@@ -76,6 +76,28 @@ async def test_switches_lose_nothing_and_a_server_that_does_not_start_leaves_the
     assert seen.lost == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel knows no autogroups")
+async def test_a_new_server_gets_ready_on_what_the_serving_one_leaves_and_then_competes(node: RunningNode) -> None:
+    [first] = await node.pids()
+
+    def share(pid: int) -> str:
+        try:
+            return Path(f"/proc/{pid}/autogroup").read_text().split()[-1]
+        except OSError:
+            return "it has ended"
+
+    order = asyncio.create_task(node.backend.apply(BATCHED, 1))
+
+    async def another_yields() -> bool:
+        return "19" in {share(process.pid) for process in node.processes() if process.pid != first}
+
+    await eventually(another_yields, what="a process that yields")
+    assert share(first) == "0"
+    await order
+    [second] = await node.pids()
+    assert share(second) == "0"
+
+
 async def test_a_killed_agent_is_succeeded_by_one_that_goes_on_with_all_that_runs(node: RunningNode) -> None:
     await node.backend.apply(BATCHED, 5)
     before = await node.backend.read()
